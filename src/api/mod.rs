@@ -1,0 +1,73 @@
+//! One file per API. A handler is a plain function that does stage one (everything that fixes order) and returns
+//! the reply, or a future of it (stage two). `table.rs` lists them.
+
+pub mod table;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::broker::Broker;
+use crate::storage::disk::FileSlice;
+use crate::wire::WireError;
+use crate::wire::fetch::Piece;
+use crate::wire::header::RequestHeader;
+
+/// What a handler may know about where a request came from.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The address that the client dialled: what Metadata answers where no listener is advertised.
+    pub local: SocketAddr,
+    /// The listener's name, as in `listeners=`.
+    pub listener: Arc<str>,
+}
+
+/// A request on its way to its handler.
+#[derive(Debug)]
+pub struct Request {
+    /// Key, version, correlation id, client id.
+    pub header: RequestHeader,
+    /// The body, in the buffer that it was received in.
+    pub body: BytesMut,
+    /// Where it came from.
+    pub peer: Arc<Peer>,
+}
+
+/// A whole response frame, in pieces.
+#[derive(Debug)]
+pub struct Response(pub Vec<Piece<FileSlice>>);
+
+impl From<Bytes> for Response {
+    fn from(frame: Bytes) -> Self {
+        Self(vec![Piece::Bytes(frame)])
+    }
+}
+
+/// What a handler's first stage leaves to do.
+pub enum Reply {
+    /// The answer is ready.
+    Now(Response),
+    /// The answer comes later; the connection's next request may start meanwhile.
+    Later(Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>>),
+    /// No answer is due (acks=0).
+    Nothing,
+}
+
+/// The connection is closed without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The request cannot be decoded.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    /// The protocol prescribes closing (acks=0 with an error, for one).
+    #[error("{0}")]
+    Close(String),
+}
+
+/// Stage one of a request.
+pub type Handler = fn(&Arc<Broker>, Request) -> Result<Reply, Refused>;

@@ -1,0 +1,4 @@
+//! The running broker: what handlers share.
+
+/// What handlers share.
+pub struct Broker {}

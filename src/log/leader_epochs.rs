@@ -1,0 +1,1 @@
+//! Leader epochs of a log and where each begins (rule 29).

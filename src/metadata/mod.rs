@@ -1,0 +1,1 @@
+//! PURE core: topics, configs and producer-id blocks as records of `__cluster_metadata`; `store.rs` is its driver.

@@ -1,0 +1,162 @@
+//! The seam between request handlers and storage: what one partition's log can do, wherever its bytes are.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::Notify;
+
+use super::disk::FileSlice;
+use crate::log::config::LogConfig;
+use crate::log::{AppendError, Appended};
+use crate::types::{LeaderEpoch, Offset, TimestampMs};
+
+/// Up to where a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBound {
+    /// `read_uncommitted`: the high watermark.
+    HighWatermark,
+    /// `read_committed`: the last stable offset.
+    LastStable,
+    /// The broker's own replay: the end of the log.
+    LogEnd,
+}
+
+/// The offsets of a partition at one moment: `log_start <= last_stable <= high_watermark <= log_end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOffsets {
+    /// First offset that can be read.
+    pub log_start: Offset,
+    /// First offset of the first open transaction, or the high watermark.
+    pub last_stable: Offset,
+    /// What readers may see ends here; it never goes back.
+    pub high_watermark: Offset,
+    /// The next record's offset.
+    pub log_end: Offset,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// Whole batches from the one that holds the offset on; `None` where there is nothing to read now.
+    pub records: Option<FileSlice>,
+    /// The offsets when it was read.
+    pub offsets: LogOffsets,
+}
+
+/// Why a read failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Before the log's start or past its end: OFFSET_OUT_OF_RANGE.
+    #[error("offset {offset} is outside {start}..={end}")]
+    OutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// First offset of the log.
+        start: Offset,
+        /// Log end offset.
+        end: Offset,
+    },
+    /// A stored batch does not match its CRC: CORRUPT_MESSAGE. Never delivered.
+    #[error("corrupt batch at offset {offset}: {reason}")]
+    Corrupt {
+        /// Where reading began.
+        offset: Offset,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk failed: KAFKA_STORAGE_ERROR.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Why an acknowledgement will not come: the flush failed and the log takes no more writes (KAFKA_STORAGE_ERROR).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FlushFailed(pub Arc<str>);
+
+/// Resolves when everything below an offset is as durable as the broker promises.
+pub type Durable = Pin<Box<dyn Future<Output = Result<(), FlushFailed>> + Send>>;
+
+/// A record's offset and timestamp, as ListOffsets answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetAndTimestamp {
+    /// The offset.
+    pub offset: Offset,
+    /// The record's timestamp.
+    pub timestamp: TimestampMs,
+    /// The leader epoch of its batch.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Where a batch comes from; it decides which rules it must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Produce request of this version.
+    Client {
+        /// The request's API version.
+        version: i16,
+    },
+    /// The broker itself (coordinators, markers, metadata): trusted, control batches allowed.
+    Broker,
+}
+
+/// One partition's log.
+///
+/// Every method takes the short per-partition lock at most, and none blocks on fsync.
+pub trait PartitionLog: Send + Sync {
+    /// Checks one batch and appends it: offset and order are fixed when this returns. Visible at once to `LogEnd`
+    /// readers; to others when the high watermark has passed it.
+    fn append(&self, batch: BytesMut, origin: Origin, now: TimestampMs) -> Result<Appended, AppendError>;
+
+    /// Waits until everything up to and including `last` is as durable as the configured mode promises
+    /// (`fsync`: on the disk; `os`, `memory`: at once). This is where "when is it acknowledged?" is answered.
+    fn durable(&self, last: Offset) -> Durable;
+
+    /// Whole batches from the one that holds `from`, at most `max_bytes` of them, from one segment.
+    /// With `at_least_one`, the first batch may exceed `max_bytes` (rule 26). Nothing at or past `bound` is returned.
+    fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        bound: ReadBound,
+        at_least_one: bool,
+    ) -> Result<ReadResult, ReadError>;
+
+    /// The offsets now.
+    fn offsets(&self) -> LogOffsets;
+
+    /// `watcher` is notified once, at the next change of a watermark or of the log's state (append, deletion, failure).
+    /// Forgotten when the caller drops it.
+    fn watch(&self, watcher: &Arc<Notify>);
+
+    /// First record with a timestamp at or after `target` (rule 28). `None` when there is none.
+    fn offset_for_timestamp(&self, target: TimestampMs) -> Result<Option<OffsetAndTimestamp>, ReadError>;
+
+    /// The record with the largest timestamp (ListOffsets -3).
+    fn max_timestamp(&self) -> Result<Option<OffsetAndTimestamp>, ReadError>;
+
+    /// The latest leader epoch in the log, if any batch was appended.
+    fn latest_epoch(&self) -> Option<LeaderEpoch>;
+
+    /// The largest known epoch not above the asked one and where it ends (OffsetForLeaderEpoch, rule 29).
+    /// `None` when the epoch is not known.
+    fn epoch_end_offset(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)>;
+
+    /// The leader epoch under which `offset` was written, if known.
+    fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch>;
+
+    /// Moves the log's start up to `before` (at most the high watermark) and drops segments below it (DeleteRecords).
+    /// Returns the new log start.
+    fn delete_records(&self, before: Offset) -> Result<Offset, ReadError>;
+
+    /// Takes over changed settings.
+    fn reconfigure(&self, config: LogConfig);
+
+    /// Bytes of all segments (DescribeLogDirs).
+    fn size(&self) -> u64;
+
+    /// The leader epoch that new batches are stamped with.
+    fn set_leader_epoch(&self, epoch: LeaderEpoch);
+}

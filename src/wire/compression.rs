@@ -1,0 +1,1 @@
+//! The four codecs, with a bound on what they may expand to.

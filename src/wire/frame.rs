@@ -1,0 +1,1 @@
+//! Frame lengths (semantics rule 34).

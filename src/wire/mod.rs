@@ -1,0 +1,40 @@
+//! PURE. Bytes to meaning and back: frames, headers, bounded decoding, the record-batch view, error codes.
+//!
+//! Nothing here does I/O. Whatever arrives is hostile until it is decoded: no function may panic,
+//! and no allocation may be larger than a small multiple of the bytes that arrived.
+
+pub mod batch;
+pub mod compression;
+pub mod error_code;
+pub mod fetch;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod produce;
+pub mod reader;
+pub mod records;
+pub mod schema;
+
+pub use error_code::ErrorCode;
+
+/// Why bytes could not be understood. The connection they came on is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A length or count claims more than what is left.
+    #[error("a field claims more bytes than the frame holds")]
+    Truncated,
+    /// A value that no valid encoder writes (negative length, bad boolean, invalid UTF-8, overlong varint).
+    #[error("a field holds a value that the protocol does not allow: {0}")]
+    Invalid(&'static str),
+    /// Bytes are left after the last field.
+    #[error("{0} bytes are left after the last field")]
+    Trailing(usize),
+    /// This API or version is not known here.
+    #[error("API {key} version {version} is not supported")]
+    Unsupported {
+        /// The API key.
+        key: i16,
+        /// The version asked for.
+        version: i16,
+    },
+}
