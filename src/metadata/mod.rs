@@ -1,1 +1,5 @@
 //! PURE core: topics, configs and producer-id blocks as records of `__cluster_metadata`; `store.rs` is its driver.
+
+pub mod store;
+
+pub use store::MetadataStore;
