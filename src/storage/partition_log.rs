@@ -41,6 +41,8 @@ pub struct LogOffsets {
 pub struct ReadResult {
     /// Whole batches from the one that holds the offset on; `None` where there is nothing to read now.
     pub records: Option<FileSlice>,
+    /// Where the next read goes on: the offset after the last batch in `records` (`from` when there is none).
+    pub next_offset: Offset,
     /// The offsets when it was read.
     pub offsets: LogOffsets,
 }
@@ -157,6 +159,10 @@ pub trait PartitionLog: Send + Sync {
     /// Bytes of all segments (DescribeLogDirs).
     fn size(&self) -> u64;
 
-    /// The leader epoch that new batches are stamped with.
+    /// The settings in force.
+    fn config(&self) -> Arc<LogConfig>;
+
+    /// The leader epoch that new batches are stamped with. As Kafka's leader does when it takes over, the epoch is
+    /// entered into the epoch cache at the log's end, even while the log is empty.
     fn set_leader_epoch(&self, epoch: LeaderEpoch);
 }

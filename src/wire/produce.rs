@@ -6,7 +6,7 @@ use super::WireError;
 use crate::types::{PartitionIndex, TopicId};
 
 /// How a request names a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef {
     /// By name.
     Name(Box<str>),
