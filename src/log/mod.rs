@@ -71,6 +71,18 @@ pub enum AppendError {
     Deleted,
 }
 
+/// Where a batch comes from; it decides which rules it must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A Produce request of this version.
+    Client {
+        /// The request's API version.
+        version: i16,
+    },
+    /// The broker itself (coordinators, markers, metadata): trusted, control batches allowed.
+    Broker,
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use super::disk::FileSlice;
+pub use crate::log::Origin;
 use crate::log::config::LogConfig;
 use crate::log::{AppendError, Appended};
 use crate::types::{LeaderEpoch, Offset, TimestampMs};
@@ -90,18 +91,6 @@ pub struct OffsetAndTimestamp {
     pub timestamp: TimestampMs,
     /// The leader epoch of its batch.
     pub leader_epoch: LeaderEpoch,
-}
-
-/// Where a batch comes from; it decides which rules it must pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A Produce request of this version.
-    Client {
-        /// The request's API version.
-        version: i16,
-    },
-    /// The broker itself (coordinators, markers, metadata): trusted, control batches allowed.
-    Broker,
 }
 
 /// One partition's log.
