@@ -111,6 +111,7 @@ impl ProducerEntry {
     fn set_epoch(&mut self, epoch: ProducerEpoch) {
         if self.epoch != epoch {
             self.epoch = epoch;
+            self.batches = Default::default();
             self.remembered = 0;
         }
     }
@@ -260,8 +261,11 @@ impl ProducerStates {
         *self = Self::new(end);
     }
 
-    /// Replaces everything by the content of a snapshot that was taken at `end`. Entries that have expired are left out.
-    pub fn restore(&mut self, entries: &[ProducerSnapshotEntry], end: Offset, now: TimestampMs, expiration_ms: i64) {
+    /// Replaces everything by the content of a snapshot that was taken at `end`.
+    ///
+    /// Nothing expires here: a producer that looks idle in the snapshot may have written since. So recovery applies the
+    /// batches after `end` first, and calls [`Self::expire`] once at its end.
+    pub fn restore(&mut self, entries: &[ProducerSnapshotEntry], end: Offset) {
         self.clear(end);
         for saved in entries {
             let entry = self.producers.entry(saved.producer_id).or_insert_with(|| ProducerEntry::new(saved.epoch));
@@ -287,7 +291,6 @@ impl ProducerStates {
                 entry.transaction_start = saved.transaction_start;
             }
         }
-        self.expire(now, expiration_ms);
     }
 
     /// What a snapshot at [`Self::end_offset`] holds: all remembered batches (rule 7), ordered by producer id.
@@ -394,3 +397,7 @@ fn check_sequence(entry: &ProducerEntry, header: &BatchHeader) -> Result<(), App
 fn not_in_transaction(header: &BatchHeader) -> AppendError {
     AppendError::InvalidTxnState(format!("producer {} has no open transaction in this partition", header.producer_id))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
