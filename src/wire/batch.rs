@@ -1,11 +1,28 @@
 //! A record batch (magic 2) as a view over its bytes: read fields, check the CRC, patch what the broker may patch.
 
+use super::WireError;
+use super::reader::Reader;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
 /// Bytes of a batch before its first record.
 pub const HEADER_LEN: usize = 61;
 /// Bytes of base offset and batch length, which the length itself does not count.
 pub const LOG_OVERHEAD: usize = 12;
+
+// Where the fields that are patched lie.
+const LEADER_EPOCH_AT: usize = 12;
+const MAGIC_AT: usize = 16;
+const CRC_AT: usize = 17;
+/// The checksum covers everything from here.
+const ATTRIBUTES_AT: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
+
+/// Attribute bit 3: LogAppendTime.
+pub(super) const LOG_APPEND_TIME: i16 = 0x08;
+/// Attribute bit 4: part of a transaction.
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+/// Attribute bit 5: a control batch.
+pub(super) const CONTROL: i16 = 0x20;
 
 /// Why bytes are not a record batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,8 +101,39 @@ pub struct BatchHeader {
 
 impl BatchHeader {
     /// Reads a header; checks length >= header, magic 2; does not check the CRC nor that the whole batch is there.
-    pub fn parse(_bytes: &[u8]) -> Result<Self, BatchError> {
-        todo!()
+    pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+        // Older formats keep their magic at the same place, and may be shorter than this header.
+        let magic = *bytes.get(MAGIC_AT).ok_or(BatchError::Truncated)? as i8;
+        if magic != 2 {
+            return Err(BatchError::UnsupportedMagic(magic));
+        }
+        let header = Self::fields(bytes).map_err(|_| BatchError::Truncated)?;
+        if header.size() < HEADER_LEN {
+            return Err(BatchError::BadLength(header.batch_length));
+        }
+        Ok(header)
+    }
+
+    fn fields(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let base_offset = Offset(reader.i64()?);
+        let batch_length = reader.i32()?;
+        let partition_leader_epoch = LeaderEpoch(reader.i32()?);
+        let _magic = reader.i8()?;
+        Ok(Self {
+            base_offset,
+            batch_length,
+            partition_leader_epoch,
+            crc: reader.u32()?,
+            attributes: reader.i16()?,
+            last_offset_delta: reader.i32()?,
+            base_timestamp: TimestampMs(reader.i64()?),
+            max_timestamp: TimestampMs(reader.i64()?),
+            producer_id: ProducerId(reader.i64()?),
+            producer_epoch: ProducerEpoch(reader.i16()?),
+            base_sequence: Sequence(reader.i32()?),
+            record_count: reader.i32()?,
+        })
     }
 
     /// Bytes of the whole batch.
@@ -126,17 +174,17 @@ impl BatchHeader {
 
     /// What the timestamps mean.
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & 0x08 == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime }
+        if self.attributes & LOG_APPEND_TIME == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime }
     }
 
     /// Whether it belongs to a transaction.
     pub fn is_transactional(&self) -> bool {
-        self.attributes & 0x10 != 0
+        self.attributes & TRANSACTIONAL != 0
     }
 
     /// Whether it holds a marker instead of records.
     pub fn is_control(&self) -> bool {
-        self.attributes & 0x20 != 0
+        self.attributes & CONTROL != 0
     }
 
     /// Whether the base timestamp is a delete horizon (KIP-534).
@@ -150,17 +198,216 @@ impl BatchHeader {
     }
 }
 
-/// Checks the stored CRC of one whole batch (`batch` is exactly its bytes).
-pub fn check_crc(_batch: &[u8]) -> Result<(), BatchError> {
-    todo!()
+/// The CRC-32C that belongs into a whole batch's header.
+pub(super) fn checksum(batch: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(batch.get(ATTRIBUTES_AT..).unwrap_or_default())
 }
 
-/// Writes base offset and leader epoch, which lie outside the CRC.
-pub fn assign_offset(_batch: &mut [u8], _base: Offset, _epoch: LeaderEpoch) {
-    todo!()
+/// Checks the stored CRC of one whole batch (`batch` is exactly its bytes).
+pub fn check_crc(batch: &[u8]) -> Result<(), BatchError> {
+    let header = BatchHeader::parse(batch)?;
+    if batch.len() != header.size() {
+        return Err(BatchError::Truncated);
+    }
+    let (stored, computed) = (header.crc, checksum(batch));
+    if stored == computed { Ok(()) } else { Err(BatchError::BadCrc { stored, computed }) }
+}
+
+/// Writes base offset and leader epoch, which lie outside the CRC. Bytes too short for a header stay as they are.
+pub fn assign_offset(batch: &mut [u8], base: Offset, epoch: LeaderEpoch) {
+    put(batch, 0, base.0.to_be_bytes());
+    put(batch, LEADER_EPOCH_AT, epoch.0.to_be_bytes());
 }
 
 /// Marks the batch as LogAppendTime with this maximum timestamp and recomputes the CRC.
-pub fn set_log_append_time(_batch: &mut [u8], _now: TimestampMs) {
-    todo!()
+/// Bytes too short for a header stay as they are.
+pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
+    let Some(attributes) = batch.get(ATTRIBUTES_AT..).and_then(<[u8]>::first_chunk::<2>) else { return };
+    let attributes = i16::from_be_bytes(*attributes) | LOG_APPEND_TIME;
+    put(batch, ATTRIBUTES_AT, attributes.to_be_bytes());
+    put(batch, MAX_TIMESTAMP_AT, now.0.to_be_bytes());
+    let crc = checksum(batch);
+    put(batch, CRC_AT, crc.to_be_bytes());
+}
+
+/// Writes a field, if the whole header is there.
+pub(super) fn put<const N: usize>(batch: &mut [u8], at: usize, field: [u8; N]) {
+    let Some(header) = batch.first_chunk_mut::<HEADER_LEN>() else { return };
+    if let Some(place) = header.get_mut(at..at + N) {
+        place.copy_from_slice(&field);
+    }
+}
+
+/// Walks concatenated batches. After an error it ends: what follows a bad length has no known start.
+#[derive(Clone, Debug)]
+pub struct Batches<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Batches<'a> {
+    /// The batches in `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Bytes not yet walked.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Batches<'a> {
+    /// A batch's header and all of its bytes.
+    type Item = Result<(BatchHeader, &'a [u8]), BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let whole = BatchHeader::parse(self.rest).and_then(|header| {
+            let (batch, rest) = self.rest.split_at_checked(header.size()).ok_or(BatchError::Truncated)?;
+            Ok((header, batch, rest))
+        });
+        match whole {
+            Ok((header, batch, rest)) => {
+                self.rest = rest;
+                Some(Ok((header, batch)))
+            }
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::records::{
+        Compression as CrateCompression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType as CrateType,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A batch as another implementation encodes it.
+    fn batch(count: i32) -> Vec<u8> {
+        let records: Vec<Record> = (0..count)
+            .map(|index| Record {
+                transactional: true,
+                control: false,
+                partition_leader_epoch: 3,
+                producer_id: 77,
+                producer_epoch: 5,
+                timestamp_type: CrateType::Creation,
+                offset: 100 + i64::from(index),
+                sequence: 40 + index,
+                delete_horizon: false,
+                timestamp: 1000 + i64::from(index),
+                key: None,
+                value: Some("value".into()),
+                headers: kafka_protocol::indexmap::IndexMap::default(),
+            })
+            .collect();
+        let options = RecordEncodeOptions { version: 2, compression: CrateCompression::None };
+        let mut bytes = BytesMut::new();
+        RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn reads_every_field() {
+        let bytes = batch(3);
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(header.size(), bytes.len());
+        assert_eq!(
+            (header.base_offset, header.last_offset(), header.next_offset()),
+            (Offset(100), Offset(102), Offset(103))
+        );
+        assert_eq!(header.partition_leader_epoch, LeaderEpoch(3));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (TimestampMs(1000), TimestampMs(1002)));
+        assert_eq!((header.producer_id, header.producer_epoch), (ProducerId(77), ProducerEpoch(5)));
+        assert_eq!((header.base_sequence, header.last_sequence()), (Sequence(40), Sequence(42)));
+        assert_eq!(header.record_count, 3);
+        assert!(header.is_transactional() && header.has_producer() && !header.is_control());
+        assert_eq!(header.compression(), Some(Compression::None));
+        assert_eq!(check_crc(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn every_flipped_bit_after_the_crc_is_found() {
+        let good = batch(1);
+        for at in ATTRIBUTES_AT..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            assert!(matches!(check_crc(&bad), Err(BatchError::BadCrc { .. })), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn offset_and_epoch_do_not_touch_the_crc() {
+        let mut bytes = batch(2);
+        assign_offset(&mut bytes, Offset(9_000), LeaderEpoch(8));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.partition_leader_epoch), (Offset(9_000), LeaderEpoch(8)));
+        assert_eq!(check_crc(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn log_append_time_recomputes_the_crc() {
+        let mut bytes = batch(2);
+        set_log_append_time(&mut bytes, TimestampMs(5_000_000));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!((header.base_timestamp, header.max_timestamp), (TimestampMs(1000), TimestampMs(5_000_000)));
+        assert!(header.is_transactional());
+        assert_eq!(check_crc(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_batch_is_named() {
+        let good = batch(1);
+        assert_eq!(BatchHeader::parse(&good[..HEADER_LEN - 1]), Err(BatchError::Truncated));
+        assert_eq!(check_crc(&good[..good.len() - 1]), Err(BatchError::Truncated));
+        let mut old = good.clone();
+        old[MAGIC_AT] = 1;
+        assert_eq!(BatchHeader::parse(&old[..30]), Err(BatchError::UnsupportedMagic(1)));
+        for length in [-1, 0, 48, i32::MIN] {
+            let mut bad = good.clone();
+            bad[8..12].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(BatchHeader::parse(&bad), Err(BatchError::BadLength(length)));
+        }
+        let mut short = [7_u8; 60];
+        assign_offset(&mut short, Offset(1), LeaderEpoch(1));
+        set_log_append_time(&mut short, TimestampMs(1));
+        assert_eq!(short, [7; 60]);
+    }
+
+    #[test]
+    fn walks_concatenated_batches_up_to_a_torn_one() {
+        let mut bytes = batch(2);
+        bytes.extend(batch(1));
+        let whole = bytes.len();
+        bytes.extend_from_slice(&batch(5)[..80]);
+        let mut batches = Batches::new(&bytes);
+        let sizes: usize = batches.by_ref().take(2).map(|batch| batch.unwrap().1.len()).sum();
+        assert_eq!(sizes, whole);
+        assert_eq!(batches.rest().len(), 80);
+        assert_eq!(batches.next(), Some(Err(BatchError::Truncated)));
+        assert_eq!(batches.next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(magic) = bytes.get_mut(MAGIC_AT) {
+                *magic = 2;
+            }
+            let _ = check_crc(&bytes);
+            prop_assert!(Batches::new(&bytes).count() <= 4);
+            set_log_append_time(&mut bytes, TimestampMs(1));
+        }
+    }
 }

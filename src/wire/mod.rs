@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod compression;
+pub mod describe_log_dirs;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod produce;
 pub mod reader;
 pub mod records;
 pub mod schema;
+mod writer;
 
 pub use error_code::ErrorCode;
 
@@ -37,4 +39,12 @@ pub enum WireError {
         /// The version asked for.
         version: i16,
     },
+}
+
+/// How much memory a decoded message of `received` bytes may take: small next to what its sender had to send.
+///
+/// The constant lets a short message hold what is larger decoded than encoded (a topic name of two letters, an unknown
+/// tagged field); the factor holds for everything that is large.
+pub(crate) const fn decoded_limit(received: usize) -> usize {
+    received.saturating_mul(8).saturating_add(256 * 1024)
 }
