@@ -1,10 +1,12 @@
 //! Request and response headers, all versions.
 
 use bytes::{Buf, BytesMut};
-use kafka_protocol::messages::ApiKey;
 
-use super::WireError;
 use super::reader::{Format, Reader};
+use super::{WireError, schema};
+
+/// The one API that is answered whatever its version.
+const API_VERSIONS: i16 = 18;
 
 /// A decoded request header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,16 +31,16 @@ pub fn take_request_header(frame: &mut BytesMut) -> Result<RequestHeader, WireEr
     let api_key = reader.i16()?;
     let api_version = reader.i16()?;
     let unsupported = WireError::Unsupported { key: api_key, version: api_version };
-    let api = ApiKey::try_from(api_key).map_err(|()| unsupported)?;
+    let api = schema::of_key(api_key).ok_or(unsupported)?;
     let correlation_id = reader.i32()?;
     // The client id kept its classic length in header v2, so that v1 and v2 begin alike. Kafka replaces what is not
     // UTF-8 here: the name is only for logs and quotas.
     let client_id =
         reader.nullable_string_bytes(Format::Classic)?.map(|id| String::from_utf8_lossy(id).into_owned().into());
-    let format = Format::of(api.request_header_version(api_version), 2);
-    if let Err(error) = reader.skip_tags(format) {
+    // Header v2 came with the flexible versions.
+    if let Err(error) = reader.skip_tags(api.format(api_version)) {
         // A version from the future may end its header otherwise; it is answered without reading its body.
-        if api != ApiKey::ApiVersions || (0..=api.valid_versions().max).contains(&api_version) {
+        if api_key != API_VERSIONS || api.versions.contains(&api_version) {
             return Err(error);
         }
     }

@@ -4,16 +4,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-use super::WireError;
 use super::frame::PREFIX_LEN;
 use super::reader::Format;
-use super::writer;
+use super::{WireError, schema, writer};
 
 /// The version that the crate codes where Kafka counted on without a change of shape.
 ///
 /// ListOffsets v11 (KIP-1023) only gave a timestamp a meaning; DescribeLogDirs v5 changed its response alone
 /// ([`super::describe_log_dirs`]).
-const fn crate_version(api: ApiKey, version: i16) -> i16 {
+pub(super) const fn crate_version(api: ApiKey, version: i16) -> i16 {
     match (api, version) {
         (ApiKey::ListOffsets, 11) => 10,
         (ApiKey::DescribeLogDirs, 5) => 4,
@@ -23,6 +22,7 @@ const fn crate_version(api: ApiKey, version: i16) -> i16 {
 
 /// Decodes a request body, after [`super::schema`] has shown that every length and count in it fits the bytes.
 pub fn decode_request<T: Decodable>(api: ApiKey, version: i16, mut body: Bytes) -> Result<T, WireError> {
+    schema::check(api as i16, version, &body)?;
     T::decode(&mut body, crate_version(api, version))
         .map_err(|_| WireError::Invalid("a field that its version does not allow"))
 }
@@ -64,6 +64,7 @@ pub(super) fn finish_response(mut frame: BytesMut) -> Bytes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use kafka_protocol::messages::{ApiVersionsResponse, HeartbeatResponse, ListOffsetsRequest, MetadataRequest};
+    use kafka_protocol::protocol::StrBytes;
 
     use super::*;
 
@@ -95,7 +96,7 @@ mod tests {
     fn requests_decode() {
         let body = Bytes::from_static(&[0, 0, 0, 1, 0, 1, b't']);
         let request: MetadataRequest = decode_request(ApiKey::Metadata, 1, body).unwrap();
-        assert_eq!(request.topics.unwrap()[0].name.as_deref().map(|name| name.as_str()), Some("t"));
+        assert_eq!(request.topics.unwrap()[0].name.as_deref().map(StrBytes::as_str), Some("t"));
         let mut v10 = BytesMut::new();
         ListOffsetsRequest::default().with_timeout_ms(9).encode(&mut v10, 10).unwrap();
         let request: ListOffsetsRequest = decode_request(ApiKey::ListOffsets, 11, v10.freeze()).unwrap();

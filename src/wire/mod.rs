@@ -28,9 +28,6 @@ pub enum WireError {
     /// A value that no valid encoder writes (negative length, bad boolean, invalid UTF-8, overlong varint).
     #[error("a field holds a value that the protocol does not allow: {0}")]
     Invalid(&'static str),
-    /// Bytes are left after the last field.
-    #[error("{0} bytes are left after the last field")]
-    Trailing(usize),
     /// This API or version is not known here.
     #[error("API {key} version {version} is not supported")]
     Unsupported {
@@ -40,6 +37,9 @@ pub enum WireError {
         version: i16,
     },
 }
+
+/// A message whose decoded form would take more than [`decoded_limit`].
+pub(crate) const TOO_MANY_ELEMENTS: WireError = WireError::Invalid("more elements than its bytes justify");
 
 /// How much memory a decoded message of `received` bytes may take: small next to what its sender had to send.
 ///

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use bytes::{Buf, BytesMut};
 
 use super::reader::{Format, Reader};
-use super::{WireError, decoded_limit};
+use super::{TOO_MANY_ELEMENTS, WireError, decoded_limit};
 use crate::types::{PartitionIndex, TopicId};
 
 /// How a request names a topic.
@@ -93,15 +93,18 @@ impl Body {
     }
 
     fn end_of_structure(&mut self) -> Result<(), WireError> {
-        self.read(|reader, format| reader.skip_tags(format))
+        let mut reader = Reader::new(&self.rest);
+        reader.skip_tags(self.format)?;
+        let read = reader.position();
+        self.rest.advance(read);
+        Ok(())
     }
 
     /// An empty list for as many elements as the next count says, once they are known to fit.
     fn list<T>(&mut self, min_element: usize) -> Result<(usize, Vec<T>), WireError> {
         let count = self.read(|reader, format| reader.array(format, min_element))?;
         let cost = count.saturating_mul(size_of::<T>());
-        self.budget =
-            self.budget.checked_sub(cost).ok_or(WireError::Invalid("more elements than its bytes justify"))?;
+        self.budget = self.budget.checked_sub(cost).ok_or(TOO_MANY_ELEMENTS)?;
         Ok((count, Vec::with_capacity(count)))
     }
 
@@ -229,7 +232,7 @@ mod tests {
         body.extend([0x81, 0x80, 0x80, 0x01]);
         body.resize(body.len() + 3 * 0x20_0000, 0);
         let refused = decode(9, BytesMut::from(&body[..])).err();
-        assert_eq!(refused, Some(WireError::Invalid("more elements than its bytes justify")));
+        assert_eq!(refused, Some(TOO_MANY_ELEMENTS));
     }
 
     proptest! {

@@ -222,11 +222,10 @@ impl<'a> Reader<'a> {
         if count.saturating_mul(2) > fields.remaining() {
             return Err(WireError::Truncated);
         }
-        let mut tags = Tags { fields, left: count, next: 0 };
+        let tags = Tags { fields, left: count };
         let mut end = tags.clone();
         while end.next_field()?.is_some() {}
         *self = end.fields;
-        tags.left = count;
         Ok(tags)
     }
 
@@ -236,12 +235,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Tagged fields, already known to be whole and in ascending order.
+/// Tagged fields, already known to be whole. They should ascend (KIP-482), but Kafka takes them in any order.
 #[derive(Clone, Debug)]
 pub struct Tags<'a> {
     fields: Reader<'a>,
     left: usize,
-    next: u32,
 }
 
 impl<'a> Tags<'a> {
@@ -249,19 +247,10 @@ impl<'a> Tags<'a> {
     pub fn next_field(&mut self) -> Result<Option<(u32, &'a [u8])>, WireError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         let tag = self.fields.unsigned_varint()?;
-        if tag < self.next {
-            return Err(WireError::Invalid("tagged fields that do not ascend"));
-        }
         let size = self.fields.unsigned_varint()? as usize;
         let content = self.fields.take(size)?;
         self.left = left;
-        self.next = tag.saturating_add(1);
         Ok(Some((tag, content)))
-    }
-
-    /// How many fields are left.
-    pub const fn left(&self) -> usize {
-        self.left
     }
 }
 
@@ -314,14 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn tagged_fields_ascend_and_fit() {
+    fn tagged_fields_fit() {
         let mut reader = Reader::new(&[2, 0, 1, 7, 3, 0, 42]);
         let mut tags = reader.tags(Format::Flexible).unwrap();
         assert_eq!(tags.next_field(), Ok(Some((0, &[7_u8][..]))));
         assert_eq!(tags.next_field(), Ok(Some((3, &[][..]))));
         assert_eq!(tags.next_field(), Ok(None));
         assert_eq!(reader.i8(), Ok(42));
-        assert!(Reader::new(&[2, 3, 0, 3, 0]).skip_tags(Format::Flexible).is_err());
+        assert!(Reader::new(&[2, 3, 0, 0, 0]).skip_tags(Format::Flexible).is_ok());
         assert!(Reader::new(&[1, 0, 9]).skip_tags(Format::Flexible).is_err());
         assert!(Reader::new(&[200, 1, 0, 0]).skip_tags(Format::Flexible).is_err());
         assert!(Reader::new(&[]).skip_tags(Format::Classic).is_ok());
