@@ -256,6 +256,14 @@ pub enum RecordError {
         /// The newest known.
         max: u32,
     },
+    /// Bytes are left after its last field.
+    #[error("a metadata record of kind {kind} has {left} bytes after its end")]
+    Trailing {
+        /// The kind.
+        kind: u32,
+        /// How many.
+        left: usize,
+    },
     /// Its bytes do not follow its schema.
     #[error("a metadata record of kind {kind} is damaged: {source}")]
     Malformed {
@@ -306,7 +314,7 @@ impl MetadataRecord {
             Self::decode_body(kind, version, &mut reader).map_err(|source| RecordError::Malformed { kind, source })?;
         match reader.remaining() {
             0 => Ok(record),
-            left => Err(RecordError::Malformed { kind, source: WireError::Trailing(left) }),
+            left => Err(RecordError::Trailing { kind, left }),
         }
     }
 
