@@ -32,10 +32,10 @@ pub enum Durability {
 }
 
 /// How a broker is to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// What an acknowledgement means.
-    pub durability: Durability,
+    /// What an acknowledgement means; the broker's own default where none is said.
+    pub durability: Option<Durability>,
     /// Kafka's settings by name.
     pub values: Vec<(String, String)>,
     /// The port, or 0 for any.
@@ -44,17 +44,11 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { durability: Durability::Os, values: Vec::new(), port: 0, environment: Vec::new() }
-    }
-}
-
 impl Settings {
     /// With a durability.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
+        self.durability = Some(durability);
         self
     }
 
@@ -192,7 +186,7 @@ impl Broker {
 
     fn server_properties(&self) -> String {
         let mut values = self.settings.values.clone();
-        if self.settings.durability == Durability::Fsync {
+        if self.settings.durability == Some(Durability::Fsync) {
             values.push(("log.flush.interval.messages".to_owned(), "1".to_owned()));
         }
         kafka::server_properties(self.address.port(), self.controller_port, &self.data(), &values)
@@ -215,7 +209,15 @@ impl Broker {
 pub fn ottla(binary: &Path, address: SocketAddr, data: &Path, settings: &Settings) -> Command {
     let mut command = Command::new(binary);
     command.arg("serve").arg("--listen").arg(address.to_string()).arg("--data-dir").arg(data);
-    command.args(["--durability", if settings.durability == Durability::Fsync { "fsync" } else { "os" }]);
+    match settings.durability {
+        Some(Durability::Fsync) => {
+            command.args(["--durability", "fsync"]);
+        }
+        Some(Durability::Os) => {
+            command.args(["--durability", "os"]);
+        }
+        None => {}
+    }
     for (name, value) in &settings.values {
         command.arg("--set").arg(format!("{name}={value}"));
     }

@@ -1,0 +1,281 @@
+//! Administrators: topics, partitions, configurations, records.
+
+use std::collections::HashMap;
+
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest,
+    MetadataRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use rdkafka::admin::{
+    AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::harness::{Admin, PATIENCE, Reader, Record, broker, fresh, produce, read_all, topic, watermarks};
+use crate::wire::Connection;
+
+fn code(results: Vec<TopicResult>) -> Result<(), RDKafkaErrorCode> {
+    results.into_iter().next().unwrap().map(drop).map_err(|(_, code)| code)
+}
+
+fn partitions(admin: &Admin, topic: &str) -> usize {
+    admin.client.inner().fetch_metadata(Some(topic), PATIENCE).unwrap().topics()[0].partitions().len()
+}
+
+fn exists(admin: &Admin, topic: &str) -> bool {
+    let metadata = admin.client.inner().fetch_metadata(None, PATIENCE).unwrap();
+    metadata.topics().iter().any(|found| found.name() == topic)
+}
+
+#[test]
+fn topics_are_created_once_and_by_the_rules() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let name = fresh("created");
+    assert_eq!(admin.create(&name, 3, &[]), Ok(()));
+    assert_eq!(partitions(&admin, &name), 3);
+    assert_eq!(admin.create(&name, 3, &[]), Err(RDKafkaErrorCode::TopicAlreadyExists));
+    assert_eq!(admin.create("no/slashes", 1, &[]), Err(RDKafkaErrorCode::InvalidTopic));
+    assert_eq!(admin.create(&"long".repeat(63), 1, &[]), Err(RDKafkaErrorCode::InvalidTopic));
+    assert_eq!(admin.create("..", 1, &[]), Err(RDKafkaErrorCode::InvalidTopic));
+    assert_eq!(admin.create(&fresh("zero"), 0, &[]), Err(RDKafkaErrorCode::InvalidPartitions));
+    assert_eq!(admin.create(&fresh("odd"), 1, &[("no.such.config", "1")]), Err(RDKafkaErrorCode::InvalidConfig));
+    assert_eq!(admin.create(&fresh("odd"), 1, &[("retention.ms", "soon")]), Err(RDKafkaErrorCode::InvalidConfig));
+    assert_eq!(admin.create(&fresh("odd"), 1, &[("cleanup.policy", "burn")]), Err(RDKafkaErrorCode::InvalidConfig));
+
+    let twice = NewTopic::new("replicated", 1, TopicReplication::Fixed(2));
+    let result = admin.wait(admin.client.create_topics([&twice], &Admin::options())).unwrap();
+    assert_eq!(code(result), Err(RDKafkaErrorCode::InvalidReplicationFactor));
+    assert!(!exists(&admin, "replicated"));
+
+    // A dot and an underscore meet in the names of metrics.
+    let (dotted, underscored) = (format!("{name}.x"), format!("{name}_x"));
+    assert_eq!(admin.create(&dotted, 1, &[]), Ok(()));
+    assert_eq!(admin.create(&underscored, 1, &[]), Err(RDKafkaErrorCode::InvalidTopic));
+}
+
+#[test]
+fn only_validating_changes_nothing() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let options: AdminOptions = Admin::options().validate_only(true);
+    let name = fresh("validated");
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1));
+    assert_eq!(code(admin.wait(admin.client.create_topics([&new], &options)).unwrap()), Ok(()));
+    assert!(!exists(&admin, &name));
+    assert_eq!(admin.create(&name, 1, &[]), Ok(()));
+    let more = NewPartitions::new(&name, 4);
+    assert_eq!(code(admin.wait(admin.client.create_partitions([&more], &options)).unwrap()), Ok(()));
+    assert_eq!(partitions(&admin, &name), 1);
+}
+
+#[test]
+fn deleted_topics_are_gone_and_may_be_created_anew() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let name = topic(&bootstrap, "deleted", 2, &[]);
+    produce(&bootstrap, &name, 0, &[Record::value("old")]);
+    let delete = |name: &str| code(admin.wait(admin.client.delete_topics(&[name], &Admin::options())).unwrap());
+    assert_eq!(delete(&name), Ok(()));
+    assert!(!exists(&admin, &name));
+    assert_eq!(delete(&name), Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+    assert_eq!(admin.create(&name, 1, &[]), Ok(()));
+    assert_eq!(produce(&bootstrap, &name, 0, &[Record::value("new")]), [0]);
+    assert_eq!(read_all(&bootstrap, &name, 0)[0].1.value, Record::value("new").value);
+}
+
+#[test]
+fn partitions_are_added_and_never_taken_away() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let name = topic(&bootstrap, "grown", 1, &[]);
+    produce(&bootstrap, &name, 0, &[Record::value("before")]);
+    let grow = |name: &str, count: usize| {
+        code(admin.wait(admin.client.create_partitions([&NewPartitions::new(name, count)], &Admin::options())).unwrap())
+    };
+    assert_eq!(grow(&name, 4), Ok(()));
+    assert_eq!(partitions(&admin, &name), 4);
+    assert_eq!(produce(&bootstrap, &name, 3, &[Record::value("after")]), [0]);
+    assert_eq!(read_all(&bootstrap, &name, 0).len(), 1);
+    assert_eq!(grow(&name, 4), Err(RDKafkaErrorCode::InvalidPartitions));
+    assert_eq!(grow(&name, 2), Err(RDKafkaErrorCode::InvalidPartitions));
+    assert_eq!(grow(&fresh("missing"), 2), Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+}
+
+#[test]
+fn configurations_say_their_value_and_where_it_comes_from() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let name = topic(&bootstrap, "configured", 1, &[("retention.ms", "1234567")]);
+    let entry = |setting: &str| {
+        let resource = ResourceSpecifier::Topic(&name);
+        let found =
+            admin.wait(admin.client.describe_configs([&resource], &Admin::options())).unwrap().remove(0).unwrap();
+        let entry = found.get(setting).unwrap_or_else(|| panic!("{setting} is not described"));
+        (entry.value.clone().unwrap(), format!("{:?}", entry.source), entry.is_default)
+    };
+    assert_eq!(entry("retention.ms"), ("1234567".to_owned(), "DynamicTopic".to_owned(), false));
+    assert_eq!(entry("max.message.bytes"), ("1048588".to_owned(), "Default".to_owned(), true));
+    assert_eq!(entry("cleanup.policy"), ("delete".to_owned(), "Default".to_owned(), true));
+    assert_eq!(entry("compression.type"), ("producer".to_owned(), "Default".to_owned(), true));
+    assert_eq!(entry("segment.bytes"), ("1073741824".to_owned(), "Default".to_owned(), true));
+
+    let alter = |key, value| {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(key, value);
+        admin.wait(admin.client.alter_configs([&change], &Admin::options())).unwrap();
+    };
+    // AlterConfigs sets all there is: what it does not name goes back to its default.
+    alter("max.message.bytes", "2000");
+    assert_eq!(entry("max.message.bytes"), ("2000".to_owned(), "DynamicTopic".to_owned(), false));
+    assert_eq!(entry("retention.ms"), ("604800000".to_owned(), "Default".to_owned(), true));
+    let producer = crate::harness::Producer::new(&bootstrap, &[]);
+    let too_large = producer.deliver(&name, 0, &Record::value([7; 3000]));
+    assert_eq!(too_large, Err(RDKafkaErrorCode::MessageSizeTooLarge), "a change acts at once");
+}
+
+#[test]
+fn configurations_are_changed_one_by_one() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let name = topic(&bootstrap, "changed", 1, &[("retention.ms", "1234567")]);
+    let mut connection = Connection::open(&bootstrap);
+    // Kafka's operations: 0 set, 1 delete, 2 append, 3 subtract. Errors: 40 INVALID_CONFIG, 42 INVALID_REQUEST.
+    let mut change = |topic: &str, setting: &str, operation: i8, value: Option<&str>| {
+        let config = AlterableConfig::default()
+            .with_name(text(setting))
+            .with_config_operation(operation)
+            .with_value(value.map(text));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text(topic))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        connection.call(1, &request).responses[0].error_code
+    };
+    assert_eq!(change(&name, "cleanup.policy", 0, Some("compact")), 0);
+    assert_eq!(change(&name, "cleanup.policy", 2, Some("delete")), 0);
+    assert_eq!(configs(&bootstrap, &name)["cleanup.policy"], "compact,delete");
+    assert_eq!(change(&name, "cleanup.policy", 3, Some("compact")), 0);
+    assert_eq!(configs(&bootstrap, &name)["cleanup.policy"], "delete");
+    assert_eq!(change(&name, "max.message.bytes", 0, Some("2000")), 0);
+    assert_eq!(change(&name, "max.message.bytes", 0, Some("many")), 40);
+    assert_eq!(change(&name, "max.message.bytes", 2, Some("1")), 40);
+    assert_eq!(change(&name, "max.message.bytes", 0, None), 42);
+    assert_eq!(change(&name, "no.such.config", 0, Some("1")), 40);
+    assert_eq!(change(&fresh("missing"), "retention.ms", 0, Some("1")), 3);
+    let found = configs(&bootstrap, &name);
+    assert_eq!((&*found["max.message.bytes"], &*found["retention.ms"]), ("2000", "1234567"));
+    assert_eq!(change(&name, "retention.ms", 1, None), 0);
+    assert_eq!(configs(&bootstrap, &name)["retention.ms"], "604800000");
+}
+
+/// A topic's configuration, as DescribeConfigs tells it.
+fn configs(bootstrap: &str, topic: &str) -> HashMap<String, String> {
+    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(text(topic));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)]);
+    let mut results = Connection::open(bootstrap).call(4, &request).results;
+    let entries = results.remove(0).configs.into_iter();
+    entries.map(|entry| (entry.name.to_string(), entry.value.unwrap_or_default().to_string())).collect()
+}
+
+#[test]
+fn topics_are_described_page_by_page() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let name = topic(&bootstrap, "paged", 5, &[]);
+    let missing = fresh("missing");
+    let topic_request = |name: &str| TopicRequest::default().with_name(TopicName(text(name)));
+    let mut connection = Connection::open(&bootstrap);
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    for page in [2, 2, 1] {
+        let request = DescribeTopicPartitionsRequest::default()
+            .with_topics(vec![topic_request(&name)])
+            .with_response_partition_limit(2)
+            .with_cursor(cursor.take());
+        let answer = connection.call(0, &request);
+        let partitions: Vec<i32> = answer.topics[0].partitions.iter().map(|found| found.partition_index).collect();
+        assert_eq!(partitions.len(), page);
+        seen.extend(partitions);
+        cursor = answer
+            .next_cursor
+            .map(|next| Cursor::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index));
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+    assert_eq!(cursor, None);
+    let request = DescribeTopicPartitionsRequest::default()
+        .with_topics(vec![topic_request(&missing)])
+        .with_response_partition_limit(10);
+    assert_eq!(connection.call(0, &request).topics[0].error_code, 3, "UNKNOWN_TOPIC_OR_PARTITION");
+}
+
+#[test]
+fn the_cluster_says_who_is_in_it() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let mut connection = Connection::open(&bootstrap);
+    let cluster = connection.call(1, &DescribeClusterRequest::default().with_endpoint_type(1));
+    let metadata = connection.call(12, &MetadataRequest::default().with_topics(Some(Vec::new())));
+    assert_eq!(cluster.error_code, 0);
+    assert_eq!(Some(&cluster.cluster_id), metadata.cluster_id.as_ref());
+    assert_eq!(cluster.cluster_id.len(), 22, "a cluster id is 16 bytes in base64");
+    assert_eq!(cluster.brokers.len(), 1);
+    let (host, port) = (cluster.brokers[0].host.to_string(), cluster.brokers[0].port);
+    assert_eq!(format!("{host}:{port}"), bootstrap, "the address that the client dialled");
+    assert_eq!(cluster.controller_id, cluster.brokers[0].broker_id);
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+#[test]
+fn the_brokers_own_settings_are_described() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let id = admin.client.inner().fetch_metadata(None, PATIENCE).unwrap().brokers()[0].id();
+    let resource = ResourceSpecifier::Broker(id);
+    let found = admin.wait(admin.client.describe_configs([&resource], &Admin::options())).unwrap().remove(0).unwrap();
+    for setting in ["log.retention.hours", "num.partitions", "message.max.bytes", "auto.create.topics.enable"] {
+        assert!(found.get(setting).is_some(), "{setting} is not described");
+    }
+}
+
+#[test]
+fn deleted_records_are_not_read_again() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    let name = topic(&bootstrap, "cut", 1, &[]);
+    let records: Vec<Record> = (0..10).map(|n| Record::value(n.to_string())).collect();
+    records.iter().for_each(|record| drop(produce(&bootstrap, &name, 0, std::slice::from_ref(record))));
+    let delete = |before: Offset| {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&name, 0, before).unwrap();
+        let result = admin.wait(admin.client.delete_records(&offsets, &Admin::options())).unwrap();
+        let element = &result.elements()[0];
+        element.error().map(|()| element.offset()).map_err(|error| error.rdkafka_error_code().unwrap())
+    };
+    assert_eq!(delete(Offset::Offset(4)), Ok(Offset::Offset(4)));
+    let reader = Reader::new(&bootstrap, &name, 0, Offset::Beginning);
+    assert_eq!(watermarks(&reader.0, &name, 0), (4, 10));
+    assert_eq!(reader.next().1, 4);
+    assert_eq!(delete(Offset::Offset(2)), Ok(Offset::Offset(4)), "what is gone stays gone");
+    assert_eq!(delete(Offset::Offset(11)), Err(RDKafkaErrorCode::OffsetOutOfRange));
+    assert_eq!(delete(Offset::End), Ok(Offset::Offset(10)));
+    assert_eq!(watermarks(&reader.0, &name, 0), (10, 10));
+    assert_eq!(produce(&bootstrap, &name, 0, &[Record::value("next")]), [10]);
+    let late = Reader::new(&bootstrap, &name, 0, Offset::Offset(3));
+    assert_eq!(late.next_error(), RDKafkaErrorCode::AutoOffsetReset);
+}
