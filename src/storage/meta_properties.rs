@@ -1,5 +1,7 @@
 //! `meta.properties`: which cluster and which node a data folder belongs to. A Java properties file.
 
+use std::fmt::Write as _;
+
 use uuid::Uuid;
 
 use super::checkpoint::Malformed;
@@ -74,7 +76,8 @@ fn escape(value: &str, into: &mut String) {
             ' '..='~' => into.push(c),
             _ => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    into.push_str(&format!("\\u{unit:04X}"));
+                    // Writing into a String cannot fail.
+                    let _ = write!(into, "\\u{unit:04X}");
                 }
             }
         }

@@ -26,17 +26,13 @@ pub struct OffsetPosition {
 
 impl OffsetPosition {
     fn decode(base: Offset, entry: [u8; ENTRY]) -> Self {
-        let [a, b, c, d, e, f, g, h] = entry;
-        Self {
-            offset: base.plus(i64::from(i32::from_be_bytes([a, b, c, d]))),
-            position: u32::from_be_bytes([e, f, g, h]),
-        }
+        let both = u64::from_be_bytes(entry);
+        Self { offset: base.plus(i64::from((both >> 32) as i32)), position: both as u32 }
     }
 
     fn encode(self, base: Offset) -> [u8; ENTRY] {
-        let [a, b, c, d] = ((self.offset.0 - base.0) as i32).to_be_bytes();
-        let [e, f, g, h] = self.position.to_be_bytes();
-        [a, b, c, d, e, f, g, h]
+        let relative = (self.offset.0 - base.0) as u32;
+        (u64::from(relative) << 32 | u64::from(self.position)).to_be_bytes()
     }
 }
 

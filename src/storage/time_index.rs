@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::{Buf, BufMut};
+
 use super::checkpoint::Malformed;
 use super::disk::DiskFile;
 use super::index_file::IndexFile;
@@ -26,17 +28,16 @@ pub struct TimestampOffset {
 
 impl TimestampOffset {
     fn decode(base: Offset, entry: [u8; ENTRY]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = entry;
-        Self {
-            timestamp: TimestampMs(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
-            offset: base.plus(i64::from(i32::from_be_bytes([i, j, k, l]))),
-        }
+        let mut fields = entry.as_slice();
+        Self { timestamp: TimestampMs(fields.get_i64()), offset: base.plus(i64::from(fields.get_i32())) }
     }
 
     fn encode(self, base: Offset) -> [u8; ENTRY] {
-        let [a, b, c, d, e, f, g, h] = self.timestamp.0.to_be_bytes();
-        let [i, j, k, l] = ((self.offset.0 - base.0) as i32).to_be_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l]
+        let mut entry = [0; ENTRY];
+        let mut fields = entry.as_mut_slice();
+        fields.put_i64(self.timestamp.0);
+        fields.put_i32((self.offset.0 - base.0) as i32);
+        entry
     }
 }
 
