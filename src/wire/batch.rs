@@ -1,5 +1,7 @@
 //! A record batch (magic 2) as a view over its bytes: read fields, check the CRC, patch what the broker may patch.
 
+use bytes::{BufMut, BytesMut};
+
 use super::WireError;
 use super::reader::Reader;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
@@ -17,6 +19,8 @@ const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 
+/// Attribute bits 0-2: the codec.
+pub(super) const CODEC: i16 = 0x07;
 /// Attribute bit 3: LogAppendTime.
 pub(super) const LOG_APPEND_TIME: i16 = 0x08;
 /// Attribute bit 4: part of a transaction.
@@ -59,6 +63,19 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
+}
+
+impl Compression {
+    /// The codec's attribute bits.
+    pub const fn bits(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
 }
 
 /// What timestamps mean (attribute bit 3).
@@ -136,6 +153,29 @@ impl BatchHeader {
         })
     }
 
+    /// A whole batch of these fields and this record section; length and checksum are computed.
+    pub(super) fn encode(&self, section: &[u8]) -> BytesMut {
+        let size = HEADER_LEN + section.len();
+        let mut batch = BytesMut::with_capacity(size);
+        batch.put_i64(self.base_offset.0);
+        batch.put_i32((size - LOG_OVERHEAD) as i32);
+        batch.put_i32(self.partition_leader_epoch.0);
+        batch.put_i8(2);
+        batch.put_u32(0);
+        batch.put_i16(self.attributes);
+        batch.put_i32(self.last_offset_delta);
+        batch.put_i64(self.base_timestamp.0);
+        batch.put_i64(self.max_timestamp.0);
+        batch.put_i64(self.producer_id.0);
+        batch.put_i16(self.producer_epoch.0);
+        batch.put_i32(self.base_sequence.0);
+        batch.put_i32(self.record_count);
+        batch.put_slice(section);
+        let crc = checksum(&batch);
+        put(&mut batch, CRC_AT, crc.to_be_bytes());
+        batch
+    }
+
     /// Bytes of the whole batch.
     pub fn size(&self) -> usize {
         LOG_OVERHEAD + self.batch_length.max(0) as usize
@@ -162,7 +202,7 @@ impl BatchHeader {
 
     /// The codec, or `None` for a number that no codec has.
     pub fn compression(&self) -> Option<Compression> {
-        match self.attributes & 0x07 {
+        match self.attributes & CODEC {
             0 => Some(Compression::None),
             1 => Some(Compression::Gzip),
             2 => Some(Compression::Snappy),
@@ -199,7 +239,7 @@ impl BatchHeader {
 }
 
 /// The CRC-32C that belongs into a whole batch's header.
-pub(super) fn checksum(batch: &[u8]) -> u32 {
+fn checksum(batch: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(batch.get(ATTRIBUTES_AT..).unwrap_or_default())
 }
 
@@ -231,7 +271,7 @@ pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
 }
 
 /// Writes a field, if the whole header is there.
-pub(super) fn put<const N: usize>(batch: &mut [u8], at: usize, field: [u8; N]) {
+fn put<const N: usize>(batch: &mut [u8], at: usize, field: [u8; N]) {
     let Some(header) = batch.first_chunk_mut::<HEADER_LEN>() else { return };
     if let Some(place) = header.get_mut(at..at + N) {
         place.copy_from_slice(&field);
@@ -284,7 +324,6 @@ impl<'a> Iterator for Batches<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bytes::BytesMut;
     use kafka_protocol::records::{
         Compression as CrateCompression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType as CrateType,
     };
