@@ -5,6 +5,7 @@
 pub mod config;
 pub mod leader_epochs;
 pub mod producer_state;
+mod record_walk;
 pub mod roll;
 pub mod validate;
 

@@ -154,7 +154,7 @@ impl BatchHeader {
     }
 
     /// A whole batch of these fields and this record section; length and checksum are computed.
-    pub(super) fn encode(&self, section: &[u8]) -> BytesMut {
+    pub fn encode(&self, section: &[u8]) -> BytesMut {
         let size = HEADER_LEN + section.len();
         let mut batch = BytesMut::with_capacity(size);
         batch.put_i64(self.base_offset.0);
@@ -262,10 +262,20 @@ pub fn assign_offset(batch: &mut [u8], base: Offset, epoch: LeaderEpoch) {
 /// Marks the batch as LogAppendTime with this maximum timestamp and recomputes the CRC.
 /// Bytes too short for a header stay as they are.
 pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
+    set_max_timestamp(batch, TimestampType::LogAppendTime, now);
+}
+
+/// Sets what the timestamps mean and the largest of them, and recomputes the CRC.
+/// Bytes too short for a header stay as they are.
+pub fn set_max_timestamp(batch: &mut [u8], kind: TimestampType, max: TimestampMs) {
     let Some(attributes) = batch.get(ATTRIBUTES_AT..).and_then(<[u8]>::first_chunk::<2>) else { return };
-    let attributes = i16::from_be_bytes(*attributes) | LOG_APPEND_TIME;
+    let attributes = i16::from_be_bytes(*attributes);
+    let attributes = match kind {
+        TimestampType::CreateTime => attributes & !LOG_APPEND_TIME,
+        TimestampType::LogAppendTime => attributes | LOG_APPEND_TIME,
+    };
     put(batch, ATTRIBUTES_AT, attributes.to_be_bytes());
-    put(batch, MAX_TIMESTAMP_AT, now.0.to_be_bytes());
+    put(batch, MAX_TIMESTAMP_AT, max.0.to_be_bytes());
     let crc = checksum(batch);
     put(batch, CRC_AT, crc.to_be_bytes());
 }
