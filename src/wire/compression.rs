@@ -87,7 +87,7 @@ mod tests {
     fn every_codec_reads_back_small_large_and_empty() {
         let noise: Vec<u8> = (0..300_000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for codec in CODECS {
-            for bytes in [&[][..], b"a", &[7; 200_000], &noise, b"the quick brown fox"] {
+            for bytes in [&[][..], b"a", &vec![7; 200_000], &noise, b"the quick brown fox"] {
                 let packed = compress(codec, 3, bytes).unwrap();
                 assert_eq!(decompress(codec, &packed, bytes.len()).unwrap(), bytes, "{codec:?} {}", bytes.len());
             }
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn expansion_stops_at_the_limit() {
         for codec in CODECS {
-            let packed = compress(codec, 1, &[0; 1_000_000]).unwrap();
+            let packed = compress(codec, 1, &vec![0; 1_000_000]).unwrap();
             let refused = decompress(codec, &packed, 999_999);
             assert_eq!(refused, Err(DecompressError::TooLarge { limit: 999_999 }), "{codec:?}");
             assert!(decompress(codec, &packed, 1_000_000).is_ok());

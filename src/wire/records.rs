@@ -429,7 +429,7 @@ mod tests {
                 let (before, after) = (BatchHeader::parse(&before).unwrap(), BatchHeader::parse(&after).unwrap());
                 assert_eq!(after.compression(), Some(to));
                 let (crc, batch_length, attributes) = (before.crc, before.batch_length, before.attributes);
-                assert_eq!(BatchHeader { crc, batch_length, attributes, ..after }, before);
+                assert_eq!(BatchHeader { batch_length, crc, attributes, ..after }, before);
             }
         }
         let large = built(&sample(), Compression::Zstd);

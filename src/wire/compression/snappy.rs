@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_best_ratio_is_within_the_bound() {
-        let packed = snap::raw::Encoder::new().compress_vec(&[0; 1 << 20]).unwrap();
+        let packed = snap::raw::Encoder::new().compress_vec(&vec![0; 1 << 20]).unwrap();
         assert!(packed.len() * MAX_RATIO > 1 << 20);
         assert_eq!(decompress(&packed, 1 << 20).unwrap().len(), 1 << 20);
     }
