@@ -208,6 +208,35 @@ fn a_structure_takes_no_more_than_the_walk_counts() {
     }
 }
 
+#[test]
+fn an_element_takes_no_more_than_the_walk_counts() {
+    use kafka_protocol::messages::{
+        create_topics_request as create, fetch_request as fetch, join_group_request as join,
+        metadata_request as metadata, offset_commit_request as commit,
+    };
+    /// What the walk counts for an element of the array that the names lead to.
+    fn counted(api: ApiKey, path: &[&str]) -> usize {
+        let mut fields = of_key(api as i16).unwrap().fields;
+        let mut counted = 0;
+        for name in path {
+            let field = fields.iter().find(|field| field.name == *name).unwrap();
+            let Type::Array { of, memory } = &field.ty else { panic!("{name} is no array") };
+            counted = *memory;
+            fields = if let Type::Struct(fields) = of { fields } else { &[] };
+        }
+        counted
+    }
+    assert!(counted(ApiKey::Metadata, &["Topics"]) >= size_of::<metadata::MetadataRequestTopic>());
+    assert!(counted(ApiKey::Fetch, &["Topics"]) >= size_of::<fetch::FetchTopic>());
+    assert!(counted(ApiKey::Fetch, &["Topics", "Partitions"]) >= size_of::<fetch::FetchPartition>());
+    assert!(counted(ApiKey::JoinGroup, &["Protocols"]) >= size_of::<join::JoinGroupRequestProtocol>());
+    assert!(counted(ApiKey::CreateTopics, &["Topics"]) >= size_of::<create::CreatableTopic>());
+    assert!(counted(ApiKey::CreateTopics, &["Topics", "Configs"]) >= size_of::<create::CreatableTopicConfig>());
+    let committed = counted(ApiKey::OffsetCommit, &["Topics", "Partitions"]);
+    assert!(committed >= size_of::<commit::OffsetCommitRequestPartition>());
+    assert_eq!(counted(ApiKey::DescribeGroups, &["Groups"]), size_of::<Bytes>());
+}
+
 /// The walk ends with the bytes because each element of an array takes one at least.
 #[test]
 fn no_element_is_empty() {
