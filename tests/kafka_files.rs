@@ -25,6 +25,10 @@ impl Memory {
     fn of(bytes: &[u8]) -> Arc<Self> {
         Arc::new(Self(Mutex::new(bytes.to_vec())))
     }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 impl DiskFile for Memory {
@@ -109,8 +113,7 @@ fn offset_index_again(index: &OffsetIndex, base: Offset) -> Vec<u8> {
         again.append(entry.offset, entry.position).unwrap();
     }
     again.flush().unwrap();
-    let bytes = file.0.lock().unwrap().clone();
-    bytes
+    file.bytes()
 }
 
 fn time_index_again(index: &TimeIndex, base: Offset) -> Vec<u8> {
@@ -127,8 +130,7 @@ fn time_index_again(index: &TimeIndex, base: Offset) -> Vec<u8> {
         again.maybe_append(entry.timestamp, entry.offset).unwrap();
     }
     again.flush().unwrap();
-    let bytes = file.0.lock().unwrap().clone();
-    bytes
+    file.bytes()
 }
 
 /// What a snapshot holds survives the way through memory, in whatever order.
