@@ -42,6 +42,8 @@ pub struct Settings {
     pub port: u16,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Further arguments of `ottla serve`.
+    pub arguments: Vec<String>,
 }
 
 impl Settings {
@@ -63,6 +65,13 @@ impl Settings {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
         self
     }
 
@@ -116,7 +125,6 @@ impl Broker {
             return Err(io::Error::other("it is still running"));
         }
         let mut command = self.command();
-        command.envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
         let started = Instant::now();
         let mut process = Process::spawn(&mut command, &self.log())?;
         if self.address.port() == 0 {
@@ -126,6 +134,14 @@ impl Broker {
         self.started_in = started.elapsed();
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts it and kills it this much later, wherever it has come to.
+    pub fn restart_and_kill(&mut self, after: Duration) -> io::Result<()> {
+        let mut process = Process::spawn(&mut self.command(), &self.log())?;
+        // tidy: may sleep: the moment of the kill is drawn at random; there is no condition to wait for.
+        std::thread::sleep(after);
+        process.kill()
     }
 
     /// `kill -9`.
@@ -170,7 +186,7 @@ impl Broker {
     }
 
     fn command(&self) -> Command {
-        match &self.program {
+        let mut command = match &self.program {
             Program::Ottla(binary) => {
                 let mut command = ottla(binary, self.address, &self.data(), &self.settings);
                 command.arg("--port-file").arg(self.port_file());
@@ -181,7 +197,9 @@ impl Broker {
                 command.arg(self.properties());
                 command
             }
-        }
+        };
+        command.envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     fn server_properties(&self) -> String {
@@ -221,6 +239,7 @@ pub fn ottla(binary: &Path, address: SocketAddr, data: &Path, settings: &Setting
     for (name, value) in &settings.values {
         command.arg("--set").arg(format!("{name}={value}"));
     }
+    command.args(&settings.arguments);
     command
 }
 

@@ -259,7 +259,9 @@ fn deleted_records_are_not_read_again() {
     let admin = Admin::new(&bootstrap);
     let name = topic(&bootstrap, "cut", 1, &[]);
     let records: Vec<Record> = (0..10).map(|n| Record::value(n.to_string())).collect();
-    records.iter().for_each(|record| drop(produce(&bootstrap, &name, 0, std::slice::from_ref(record))));
+    for record in records {
+        produce(&bootstrap, &name, 0, &[record]);
+    }
     let delete = |before: Offset| {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&name, 0, before).unwrap();

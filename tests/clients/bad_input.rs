@@ -400,7 +400,9 @@ fn pipelined_requests_are_answered_in_order() {
         all.put(metadata);
     }
     // In pieces that keep to no frame's boundary.
-    all.chunks(777).for_each(|piece| connection.send(piece));
+    for piece in all.chunks(777) {
+        connection.send(piece);
+    }
     for correlation in 0..100_i32 {
         assert_eq!(connection.receive().unwrap()[..4], correlation.to_be_bytes());
     }

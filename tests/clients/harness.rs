@@ -209,7 +209,9 @@ impl Producer {
 /// Produces records to a partition with default settings; their offsets.
 pub fn produce(bootstrap: &str, topic: &str, partition: i32, records: &[Record]) -> Vec<i64> {
     let producer = Producer::new(bootstrap, &[]);
-    records.iter().for_each(|record| producer.send(topic, partition, record));
+    for record in records {
+        producer.send(topic, partition, record);
+    }
     producer.flush().into_iter().map(|report| report.expect("refused").1).collect()
 }
 
