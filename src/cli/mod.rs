@@ -1,9 +1,45 @@
 //! The command line: `ottla serve` and what comes later.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+use crate::config::documentation;
+
+/// A broker that speaks Apache Kafka's protocol.
+#[derive(Debug, Parser)]
+#[command(name = "ottla", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print docs/configuration.md.
+    #[command(hide = true)]
+    Configuration,
+}
+
 /// Runs the program with these arguments (the first is its own name).
-pub fn run(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::SUCCESS
+///
+/// It ends with 0 after an orderly stop, 1 when something failed, 2 when what was asked for is wrong.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are "errors" too, and go to the standard output. There is nobody to tell when that fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match arguments.command {
+        None => ExitCode::SUCCESS,
+        Some(Command::Configuration) => {
+            let printed = std::io::stdout().write_all(documentation::markdown().as_bytes());
+            if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
 }

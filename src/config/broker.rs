@@ -9,6 +9,8 @@ use super::topic::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
 
 /// What `ottla.durability` can be.
 pub const DURABILITIES: &[&str] = &["fsync", "os", "memory"];
+/// What `ottla.log.level` can be.
+pub const LOG_LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 const ROLES: &[&str] = &["broker", "controller"];
 const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
@@ -77,7 +79,7 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "The data folder, where log.dirs does not name it. Kafka's default is /tmp/kafka-logs.";
     "log.dirs" List, Rule::Distinct, ReadOnly, Acts,
         "The data folder. Kafka spreads partitions over several; Ottla takes one.";
-    "log.flush.interval.messages" Long = "9223372036854775807", Rule::Min(1), ClusterWide, Stored,
+    "log.flush.interval.messages" Long = "9223372036854775807", Rule::Min(1), ClusterWide, Acts,
         "The default of the topic setting flush.messages.";
     "log.flush.interval.ms" Long, Rule::Any, ClusterWide, Stored,
         "The default of the topic setting flush.ms.";
@@ -120,8 +122,9 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "The default of the topic setting segment.bytes.";
     "log.segment.delete.delay.ms" Long = "60000", Rule::Min(0), ClusterWide, Acts,
         "The default of the topic setting file.delete.delay.ms.";
-    "max.connections" Int = "20000", Rule::Min(0), ReadOnly, Acts,
-        "The most connections at one time. Kafka sets no limit by default.";
+    "max.connections" Int = "2147483647", Rule::Min(0), ReadOnly, Acts,
+        "The most connections at one time. Whatever is given, a quarter of the files that the process may have open is \
+         kept for data.";
     "max.connections.per.ip" Int = "2147483647", Rule::Min(0), ReadOnly, Acts,
         "The most connections from one address at one time; 0 lets only those of max.connections.per.ip.overrides in.";
     "max.connections.per.ip.overrides" String = "", Rule::Any, ReadOnly, Acts,
@@ -144,6 +147,8 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "What an acknowledged acks=all record survives: fsync, loss of power (it is answered after fdatasync); os, a \
          crash of the broker (it is answered from the page cache, as Kafka does by default); memory, nothing (no files \
          are written).";
+    "ottla.log.level" String = "warn", Rule::OneOf(LOG_LEVELS), ReadOnly, Acts,
+        "How much is logged to the standard error: off, error, warn, info, debug or trace.";
     "process.roles" List = "broker,controller", Rule::DistinctOf(ROLES), ReadOnly, Acts,
         "Kafka's roles of a node. Ottla is always both; a node that is to be a controller alone is refused.";
     "producer.id.expiration.ms" Int = "86400000", Rule::Min(1), ReadOnly, Acts,

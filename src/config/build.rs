@@ -35,6 +35,8 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// How topics are made.
     pub topics: TopicDefaults,
+    /// `ottla.log.level`.
+    pub log_level: LogLevel,
     /// Everything as it was given, for DescribeConfigs and for the defaults of topics.
     pub start: Start,
 }
@@ -66,9 +68,9 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
     /// `socket.send.buffer.bytes`; `None` leaves it to the operating system.
-    pub send_buffer: Option<usize>,
+    pub send_buffer: Option<u32>,
     /// `socket.receive.buffer.bytes`; `None` leaves it to the operating system.
-    pub receive_buffer: Option<usize>,
+    pub receive_buffer: Option<u32>,
     /// `socket.listen.backlog.size`.
     pub backlog: u32,
 }
@@ -84,6 +86,36 @@ pub struct TopicDefaults {
     pub auto_create: bool,
     /// `delete.topic.enable`.
     pub deletable: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// And what is probably not what was meant.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And what helps to find faults.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl LogLevel {
+    fn of(text: &str) -> Self {
+        match text {
+            "off" => Self::Off,
+            "error" => Self::Error,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => Self::Warn,
+        }
+    }
 }
 
 /// Something that the person who started the broker should know.
@@ -112,6 +144,7 @@ impl Default for BrokerConfig {
                 producer_id_expiration_ms: 86_400_000,
             },
             topics: TopicDefaults { partitions: 1, replication_factor: 1, auto_create: true, deletable: true },
+            log_level: LogLevel::Warn,
             start: Start::new(),
         }
     }
@@ -123,7 +156,7 @@ impl Default for Limits {
         Self {
             request_max_bytes: 104_857_600,
             queued_request_bytes: Some(268_435_456),
-            connections: 20_000,
+            connections: i32::MAX as usize,
             connections_per_ip: i32::MAX as usize,
             connections_per_ip_overrides: Vec::new(),
             idle: Some(Duration::from_mins(10)),
@@ -163,8 +196,8 @@ impl BrokerConfig {
             advertised: endpoints.advertised,
             limits: reader.limits()?,
             socket: Socket {
-                send_buffer: usize::try_from(reader.number::<i64>("socket.send.buffer.bytes")?).ok(),
-                receive_buffer: usize::try_from(reader.number::<i64>("socket.receive.buffer.bytes")?).ok(),
+                send_buffer: u32::try_from(reader.number::<i64>("socket.send.buffer.bytes")?).ok(),
+                receive_buffer: u32::try_from(reader.number::<i64>("socket.receive.buffer.bytes")?).ok(),
                 backlog: reader.number("socket.listen.backlog.size")?,
             },
             storage: StorageConfig {
@@ -182,6 +215,7 @@ impl BrokerConfig {
                 auto_create: reader.boolean("auto.create.topics.enable")?,
                 deletable: reader.boolean("delete.topic.enable")?,
             },
+            log_level: LogLevel::of(reader.text("ottla.log.level")),
             start: Start::new(),
         };
         let config = Self { start, ..config };

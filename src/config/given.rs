@@ -78,13 +78,6 @@ impl StartBuilder {
         self
     }
 
-    /// A flag that stands for one setting and takes back another, such as the older name of the same thing.
-    #[must_use]
-    pub fn without(mut self, name: &str) -> Self {
-        self.start.remove(name);
-        self
-    }
-
     /// What was given.
     pub fn finish(self) -> Start {
         self.start

@@ -8,6 +8,7 @@ pub mod broker;
 mod build;
 pub mod def;
 mod describe;
+pub mod documentation;
 pub mod env;
 mod given;
 pub mod known;
@@ -20,7 +21,7 @@ pub mod suggest;
 mod tests;
 pub mod topic;
 
-pub use build::{BrokerConfig, Limits, Note, Socket, TopicDefaults};
+pub use build::{BrokerConfig, Limits, LogLevel, Note, Socket, TopicDefaults};
 pub use def::{ConfigError, Setting, Type};
 pub use describe::{Described, DescribedSynonym, describe_broker, describe_cluster, describe_topic};
 pub use given::{GivenError, StartBuilder};

@@ -93,7 +93,6 @@ const OTHER_DEFAULTS: &[&str] = &[
     "controller.listener.names",
     "listeners",
     "log.dir",
-    "max.connections",
     "node.id",
     "process.roles",
     "queued.max.request.bytes",
@@ -113,7 +112,7 @@ const ONLY_AT_START: &[&str] = &[
 fn broker_settings_are_kafkas_but_for_the_named_differences() {
     let described = describe_broker(&broker(&[]), Dynamic::default()).unwrap();
     let own: Vec<_> = described.iter().filter(|ours| ours.name.starts_with("ottla.")).collect();
-    assert_eq!(own.len(), 2);
+    assert_eq!(own.len(), 3);
     let mut ours = described.iter().filter(|ours| !ours.name.starts_with("ottla."));
     for kafkas in rows(include_str!("testdata/broker_settings.tsv")) {
         let ours = ours.next().unwrap();

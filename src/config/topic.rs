@@ -72,13 +72,13 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
          beginning within this time sees the deletion.";
     "file.delete.delay.ms" Long = "60000", Rule::Min(0), Acts, [same("log.segment.delete.delay.ms")],
         "How long a file stays on the disk after it left the log.";
-    "flush.messages" Long = "9223372036854775807", Rule::Min(1), Stored, [same("log.flush.interval.messages")],
-        "Flush to the disk at the latest after so many records. Durability is better set with ottla.durability, which \
-         flushes before it acknowledges.";
+    "flush.messages" Long = "9223372036854775807", Rule::Min(1), Acts, [same("log.flush.interval.messages")],
+        "Flush to the disk after so many records, where ottla.durability is os; where it is fsync, an acknowledged \
+         acks=all record is flushed in any case.";
     "flush.ms" Long = "9223372036854775807", Rule::Min(0), Stored,
         [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")],
         "Flush to the disk at the latest after so many milliseconds. Durability is better set with ottla.durability, \
-         which flushes before it acknowledges.";
+         which flushes before it answers.";
     "follower.replication.throttled.replicas" List = "", Rule::ThrottledReplicas, Nothing, [],
         "Replicas whose replication is throttled on the follower's side. Ottla does not replicate.";
     "index.interval.bytes" Int = "4096", Rule::Min(0), Acts, [same("log.index.interval.bytes")],
