@@ -117,6 +117,7 @@ mod tests {
     fn assign_keeps_an_epochs_first_offset() {
         let mut e = LeaderEpochs::default();
         assert!(e.assign(LeaderEpoch(0), Offset(0)));
+        assert!(!e.assign(LeaderEpoch(0), Offset(0)), "the checkpoint is not written for nothing");
         assert!(!e.assign(LeaderEpoch(0), Offset(7)));
         assert!(e.assign(LeaderEpoch(2), Offset(9)));
         assert_eq!(pairs(&e), [(0, 0), (2, 9)]);
