@@ -27,6 +27,19 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes renames, creations and deletions in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Room on the volume that holds a path, where that is known.
+    fn space(&self, _path: &Path) -> Option<VolumeSpace> {
+        None
+    }
+}
+
+/// Total and usable bytes of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeSpace {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Bytes that this process may still write.
+    pub usable_bytes: u64,
 }
 
 /// An open file.
