@@ -1,12 +1,27 @@
 //! The partitions of a data folder: opened lazily, created, deleted, flushed and closed.
+//!
+//! Opening the folder costs the same whatever it holds: the lock, `meta.properties` and two checkpoint files.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
 
 use super::PartitionLog;
-use super::disk::Disk;
+use super::checkpoint::{read_file, replace_file};
+use super::disk::{Disk, VolumeSpace};
+use super::lock::FolderLock;
+use super::meta_properties::MetaProperties;
+use super::offset_checkpoints::OffsetCheckpoints;
+use super::partition::{LocalPartition, Shared};
+use super::recovery::{self, Opening};
+use super::workers::Workers;
+use crate::clock;
 use crate::log::config::LogConfig;
-use crate::types::{PartitionIndex, TopicId, TopicPartition};
+use crate::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
 
 /// What an acknowledged acks=all record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +43,15 @@ pub struct StorageConfig {
     pub durability: Durability,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+}
+
+/// Whose folder it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `node.id`: a folder that is marked with another one is refused.
+    pub node_id: NodeId,
+    /// The cluster id for a new folder, drawn where there is none; an existing folder keeps its own.
+    pub cluster_id: Option<String>,
 }
 
 /// Why a data folder or a log in it cannot be used.
@@ -56,43 +80,340 @@ pub enum StorageError {
     Corrupt(String),
 }
 
+/// Kafka's mark of a broker that stopped in order, and what it holds.
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const CLEAN_SHUTDOWN_CONTENT: &[u8] = br#"{"version":0,"brokerEpoch":-1}"#;
+const META_PROPERTIES: &str = "meta.properties";
+/// What the folder of a deleted partition ends with until it is gone.
+const DELETED: &str = "-delete";
+
 /// All partitions of one data folder.
-pub struct LogManager {}
+#[derive(Debug)]
+pub struct LogManager {
+    dir: PathBuf,
+    meta: MetaProperties,
+    shared: Arc<Shared>,
+    /// The broker before this one stopped in order.
+    clean_start: bool,
+    topics: RwLock<HashMap<Arc<str>, BTreeMap<PartitionIndex, Arc<Slot>>>>,
+    lock: Mutex<Option<FolderLock>>,
+}
+
+/// A known partition, opened or not.
+#[derive(Debug)]
+struct Slot {
+    name: TopicPartition,
+    topic: TopicId,
+    config: Mutex<Option<LogConfig>>,
+    /// Held while it is opened, so that two do not.
+    opening: Mutex<()>,
+    log: std::sync::OnceLock<Arc<LocalPartition>>,
+}
+
+/// A partition's share of the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSize {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Its topic's id.
+    pub topic: TopicId,
+    /// Bytes of its segments.
+    pub bytes: u64,
+}
 
 impl LogManager {
+    /// [`Self::open_as`] for node 1 of a cluster of its own.
+    pub fn open(disk: Arc<dyn Disk>, config: StorageConfig) -> Result<Arc<Self>, StorageError> {
+        Self::open_as(disk, config, Identity { node_id: NodeId(1), cluster_id: None })
+    }
+
     /// Takes the folder's lock and reads its checkpoints; opens no partition yet.
-    pub fn open(_disk: Arc<dyn Disk>, _config: StorageConfig) -> Result<Arc<Self>, StorageError> {
-        todo!()
+    /// With [`Durability::Memory`] the disk is to be a [`super::memory_disk::MemoryDisk`].
+    pub fn open_as(disk: Arc<dyn Disk>, config: StorageConfig, identity: Identity) -> Result<Arc<Self>, StorageError> {
+        let dir = config.dir;
+        disk.create_dir_all(&dir).map_err(|source| io_error("creating", &dir, source))?;
+        let lock = FolderLock::take(disk.as_ref(), &dir)?;
+        let on_disk = config.durability != Durability::Memory;
+        let meta = load_meta(disk.as_ref(), &dir, identity)?;
+        let clean_start = take_clean_mark(disk.as_ref(), &dir)?;
+        let shared = Shared {
+            checkpoints: OffsetCheckpoints::open(&disk, &dir, on_disk)?,
+            workers: Workers::new(),
+            durability: config.durability,
+            producer_id_expiration_ms: config.producer_id_expiration_ms,
+            disk,
+        };
+        let manager = Self {
+            dir,
+            meta,
+            shared: Arc::new(shared),
+            clean_start,
+            topics: RwLock::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        if on_disk {
+            manager.remove_leftovers();
+        }
+        Ok(Arc::new(manager))
+    }
+
+    /// The cluster that the folder belongs to.
+    pub fn cluster_id(&self) -> &str {
+        &self.meta.cluster_id
+    }
+
+    /// The folder's own id.
+    pub fn directory_id(&self) -> Uuid {
+        self.meta.directory_id.unwrap_or_default()
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What an acknowledged record survives.
+    pub fn durability(&self) -> Durability {
+        self.shared.durability
+    }
+
+    /// Room on the folder's volume, where that is known.
+    pub fn space(&self) -> Option<VolumeSpace> {
+        self.shared.disk.space(&self.dir)
     }
 
     /// Makes a partition known whose metadata was replayed; its files are opened (and, after an unclean stop,
     /// recovered) at the first [`Self::get`].
-    pub fn register(&self, _partition: TopicPartition, _topic: TopicId, _config: LogConfig) {
-        todo!()
+    pub fn register(&self, partition: TopicPartition, topic: TopicId, config: LogConfig) {
+        self.slot(&partition, topic, config);
     }
 
-    /// Creates a partition's folder durably, or opens the one that is there.
+    /// Creates a partition's folder, or opens the one that is there.
+    /// A new folder is on the disk at the latest before the first record in it is acknowledged.
     pub fn create(
         &self,
-        _partition: &TopicPartition,
-        _topic: TopicId,
-        _config: LogConfig,
+        partition: &TopicPartition,
+        topic: TopicId,
+        config: LogConfig,
     ) -> Result<Arc<dyn PartitionLog>, StorageError> {
-        todo!()
+        let slot = self.slot(partition, topic, config);
+        Ok(self.opened(&slot)?)
     }
 
     /// The log of a known partition: `None` when it is not known, an error when its folder cannot be opened.
-    pub fn get(&self, _topic: &str, _partition: PartitionIndex) -> Option<Result<Arc<dyn PartitionLog>, StorageError>> {
-        todo!()
+    pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<Result<Arc<dyn PartitionLog>, StorageError>> {
+        let slot = Arc::clone(self.topics.read().get(topic)?.get(&partition)?);
+        Some(self.opened(&slot).map(|log| log as Arc<dyn PartitionLog>))
     }
 
     /// Forgets a partition, wakes its waiters with an error and deletes its files as Kafka does (`-delete` rename first).
-    pub fn delete(&self, _partition: &TopicPartition) -> Result<(), StorageError> {
-        todo!()
+    pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        let Some(slot) = self.forget(partition) else { return Ok(()) };
+        // Whoever opens it now finishes first; nobody opens it after.
+        let _opening = slot.opening.lock();
+        let log = slot.log.get();
+        let delay = log.map_or(0, |log| log.config.read().file_delete_delay_ms);
+        if let Some(log) = log {
+            log.mark_deleted();
+        }
+        let _maintenance = log.map(|log| log.maintenance.lock());
+        let disk = &self.shared.disk;
+        let dir = self.dir.join(partition.to_string());
+        if !disk.exists(&dir) {
+            return Ok(());
+        }
+        let doomed = self.dir.join(doomed_name(partition, DELETED));
+        disk.rename(&dir, &doomed).map_err(|source| io_error("deleting", &dir, source))?;
+        self.shared.checkpoints.forget(partition).map_err(|source| io_error("forgetting", &dir, source))?;
+        self.remove_later(doomed, delay);
+        Ok(())
+    }
+
+    /// All known partitions with their sizes, by name (DescribeLogDirs). Those that nobody used are not opened for it.
+    pub fn sizes(&self) -> Vec<PartitionSize> {
+        let mut slots: Vec<Arc<Slot>> =
+            self.topics.read().values().flat_map(|partitions| partitions.values().cloned()).collect();
+        slots.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let size = |slot: &Slot| match slot.log.get() {
+            Some(log) => log.size(),
+            None => self.size_on_disk(&slot.name),
+        };
+        slots
+            .iter()
+            .map(|slot| PartitionSize { partition: slot.name.clone(), topic: slot.topic, bytes: size(slot) })
+            .collect()
     }
 
     /// Flushes everything, writes checkpoints and producer snapshots, leaves the clean-shutdown marker, frees the lock.
     pub fn close(&self) -> Result<(), StorageError> {
-        todo!()
+        let Some(lock) = self.lock.lock().take() else { return Ok(()) };
+        self.shared.workers.stop();
+        if self.shared.durability == Durability::Memory {
+            return Ok(());
+        }
+        let slots: Vec<Arc<Slot>> =
+            self.topics.read().values().flat_map(|partitions| partitions.values().cloned()).collect();
+        let mut failed = None;
+        // After a crash, what nobody opened was not recovered either.
+        let mut all_in_order = true;
+        for slot in slots {
+            match slot.log.get() {
+                Some(log) => {
+                    if let Err(error) = log.close() {
+                        tracing::error!("{} is not closed in order: {error}", log.name);
+                        failed = failed.or(Some(io_error("closing", &log.dir, error)));
+                    }
+                }
+                None => all_in_order &= self.clean_start,
+            }
+        }
+        let disk = self.shared.disk.as_ref();
+        self.shared
+            .checkpoints
+            .close(disk, &self.dir)
+            .map_err(|error| io_error("writing checkpoints in", &self.dir, error))?;
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        if all_in_order {
+            let path = self.dir.join(CLEAN_SHUTDOWN);
+            replace_file(disk, &path, CLEAN_SHUTDOWN_CONTENT).map_err(|error| io_error("writing", &path, error))?;
+        }
+        drop(lock);
+        Ok(())
     }
+
+    fn slot(&self, partition: &TopicPartition, topic: TopicId, config: LogConfig) -> Arc<Slot> {
+        let mut topics = self.topics.write();
+        let partitions = topics.entry(Arc::clone(&partition.topic)).or_default();
+        let slot = partitions.entry(partition.partition).or_insert_with(|| {
+            Arc::new(Slot {
+                name: partition.clone(),
+                topic,
+                config: Mutex::new(Some(config)),
+                opening: Mutex::new(()),
+                log: std::sync::OnceLock::new(),
+            })
+        });
+        Arc::clone(slot)
+    }
+
+    fn forget(&self, partition: &TopicPartition) -> Option<Arc<Slot>> {
+        let mut topics = self.topics.write();
+        let partitions = topics.get_mut(&partition.topic)?;
+        let slot = partitions.remove(&partition.partition);
+        if partitions.is_empty() {
+            topics.remove(&partition.topic);
+        }
+        slot
+    }
+
+    fn opened(&self, slot: &Slot) -> Result<Arc<LocalPartition>, StorageError> {
+        if let Some(log) = slot.log.get() {
+            return Ok(Arc::clone(log));
+        }
+        let _opening = slot.opening.lock();
+        if let Some(log) = slot.log.get() {
+            return Ok(Arc::clone(log));
+        }
+        let opening = Opening {
+            name: slot.name.clone(),
+            topic: slot.topic,
+            config: Arc::new(slot.config.lock().clone().unwrap_or_default()),
+            dir: self.dir.join(slot.name.to_string()).into(),
+            clean: self.clean_start,
+            now: clock::now(),
+        };
+        let log = recovery::open(&self.shared, opening)?;
+        *slot.config.lock() = None;
+        Ok(Arc::clone(slot.log.get_or_init(|| log)))
+    }
+
+    fn size_on_disk(&self, partition: &TopicPartition) -> u64 {
+        let disk = self.shared.disk.as_ref();
+        let files = disk.read_dir(&self.dir.join(partition.to_string())).unwrap_or_default();
+        let logs = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.filter_map(|path| disk.open(path).and_then(|file| file.len()).ok()).sum()
+    }
+
+    /// What an earlier broker had no time to delete.
+    fn remove_leftovers(&self) {
+        let (shared, dir) = (Arc::clone(&self.shared), self.dir.clone());
+        let task = move || {
+            for path in shared.disk.read_dir(&dir).unwrap_or_default() {
+                let doomed = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(DELETED));
+                if doomed && let Err(error) = shared.disk.remove_dir_all(&path) {
+                    tracing::warn!("{} cannot be removed: {error}", path.display());
+                }
+            }
+        };
+        self.shared.workers.later(Duration::ZERO, Box::new(task));
+    }
+
+    fn remove_later(&self, path: PathBuf, delay_ms: i64) {
+        let shared = Arc::downgrade(&self.shared);
+        let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+        let task = move || {
+            let Some(shared) = shared.upgrade() else { return };
+            if let Err(error) = shared.disk.remove_dir_all(&path) {
+                tracing::warn!("{} cannot be removed: {error}", path.display());
+            }
+        };
+        self.shared.workers.later(delay, Box::new(task));
+    }
+}
+
+impl Drop for LogManager {
+    fn drop(&mut self) {
+        self.shared.workers.stop();
+    }
+}
+
+/// `topic-0.<random>-delete`, the topic cut short where the name would be too long for a file system.
+pub(super) fn doomed_name(partition: &TopicPartition, suffix: &str) -> String {
+    let rest = format!("-{}.{}{suffix}", partition.partition, Uuid::new_v4().simple());
+    let room = 255_usize.saturating_sub(rest.len());
+    let topic: String = partition.topic.chars().take(room).collect();
+    format!("{topic}{rest}")
+}
+
+fn load_meta(disk: &dyn Disk, dir: &Path, identity: Identity) -> Result<MetaProperties, StorageError> {
+    let path = dir.join(META_PROPERTIES);
+    let known = read_file(disk, &path).map_err(|source| io_error("reading", &path, source))?;
+    let Some(content) = known else {
+        let cluster_id = identity.cluster_id.unwrap_or_else(|| TopicId(Uuid::new_v4()).to_string());
+        let meta = MetaProperties { cluster_id, node_id: identity.node_id, directory_id: Some(Uuid::new_v4()) };
+        replace_file(disk, &path, &meta.encode()).map_err(|source| io_error("writing", &path, source))?;
+        return Ok(meta);
+    };
+    let mut meta = MetaProperties::decode(&content)
+        .map_err(|error| StorageError::Corrupt(format!("{}: {error}", path.display())))?;
+    if meta.node_id != identity.node_id {
+        return Err(StorageError::Corrupt(format!(
+            "{} says node.id = {}, the settings say {}: set node.id to the former, or use another data folder",
+            path.display(),
+            meta.node_id,
+            identity.node_id
+        )));
+    }
+    if meta.directory_id.is_none() {
+        meta.directory_id = Some(Uuid::new_v4());
+        replace_file(disk, &path, &meta.encode()).map_err(|source| io_error("writing", &path, source))?;
+    }
+    Ok(meta)
+}
+
+/// Whether the last broker stopped in order; from now on, until this one does, nobody may think so.
+fn take_clean_mark(disk: &dyn Disk, dir: &Path) -> Result<bool, StorageError> {
+    let path = dir.join(CLEAN_SHUTDOWN);
+    if !disk.exists(&path) {
+        return Ok(false);
+    }
+    let removed = disk.remove_file(&path).and_then(|()| disk.sync_dir(dir));
+    removed.map_err(|source| io_error("removing", &path, source))?;
+    Ok(true)
+}
+
+fn io_error(what: &str, path: &Path, source: std::io::Error) -> StorageError {
+    StorageError::Io { context: format!("{what} {}", path.display()), source }
 }

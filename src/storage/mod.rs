@@ -1,15 +1,34 @@
 //! Drivers of `log/`: segments, indexes, checkpoints, recovery and the flush pool, behind [`PartitionLog`].
 
 pub mod checkpoint;
+#[cfg(test)]
+mod contract_tests;
 pub mod disk;
+mod flush;
 mod index_file;
+mod lock;
 pub mod log_manager;
+pub mod memory_disk;
 pub mod meta_properties;
+mod offset_checkpoints;
 pub mod offset_index;
+pub mod os_disk;
+pub mod partition;
 pub mod partition_log;
 pub mod partition_metadata;
 pub mod producer_snapshot;
+mod read;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod segment_index;
+mod state;
+#[cfg(test)]
+mod test_support;
 pub mod time_index;
+mod timestamps;
+mod workers;
 
 pub use log_manager::{Durability, LogManager, StorageConfig, StorageError};
 pub use partition_log::PartitionLog;

@@ -1,0 +1,350 @@
+//! One partition's log on a disk: the short lock, appends, and what the rest of the room needs of both.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use bytes::BytesMut;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::disk::Disk;
+use super::flush::Maintenance;
+use super::log_manager::Durability;
+use super::offset_checkpoints::OffsetCheckpoints;
+use super::partition_log::{Durable, LogOffsets, OffsetAndTimestamp, PartitionLog, ReadBound, ReadError, ReadResult};
+use super::read::Cursors;
+use super::scan::Found;
+use super::segment::{IndexBuilder, Segment};
+use super::state::{ActiveTail, FlushState, SegmentState, State, TakenSnapshot, Watchers};
+use super::workers::Workers;
+use crate::log::config::LogConfig;
+use crate::log::producer_state::Decision;
+use crate::log::roll::{self, ActiveSegment};
+use crate::log::validate::{self, Validated};
+use crate::log::{AppendError, Appended, Origin};
+use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
+use crate::wire::batch::{self, BatchHeader};
+
+/// What the partitions of one data folder share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub durability: Durability,
+    pub producer_id_expiration_ms: i64,
+    pub workers: Workers,
+    pub checkpoints: OffsetCheckpoints,
+}
+
+/// One partition of the local storage.
+#[derive(Debug)]
+pub struct LocalPartition {
+    pub(super) name: TopicPartition,
+    pub(super) dir: Arc<Path>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: RwLock<Arc<LogConfig>>,
+    pub(super) state: Mutex<State>,
+    pub(super) cursors: Mutex<Cursors>,
+    /// Held while files beside the log are written, so that a deletion finds nobody at it.
+    pub(super) maintenance: Mutex<Maintenance>,
+    pub(super) me: Weak<Self>,
+}
+
+/// What is to be done after the lock is released.
+#[derive(Debug, Default)]
+struct Afterwards {
+    watchers: Watchers,
+    flush: bool,
+}
+
+impl LocalPartition {
+    /// Whether readers and acknowledgements wait for the disk: Kafka's `flush.messages=1` asks for the same.
+    pub(super) fn waits_for_disk(&self, config: &LogConfig) -> bool {
+        match self.shared.durability {
+            Durability::Fsync => true,
+            Durability::Os => config.flush_messages <= 1,
+            Durability::Memory => false,
+        }
+    }
+
+    fn append_locked(
+        &self,
+        state: &mut State,
+        config: &LogConfig,
+        batch: &mut [u8],
+        mut header: BatchHeader,
+        origin: Origin,
+        now: TimestampMs,
+    ) -> Result<(Appended, Afterwards), AppendError> {
+        check_writable(state)?;
+        if let Decision::Duplicate(original) = state.producers.decide(&header, origin)? {
+            let appended = Appended {
+                base_offset: original.base_offset(),
+                last_offset: original.last_offset,
+                log_append_time: original.timestamp,
+                log_start_offset: state.log_start,
+                duplicate: true,
+            };
+            return Ok((appended, Afterwards::default()));
+        }
+        header.base_offset = state.log_end;
+        header.partition_leader_epoch = state.leader_epoch;
+        let mut afterwards = Afterwards::default();
+        if should_roll(state, &header, config, now) {
+            self.roll(state, config, now).map_err(|error| self.storage_error("cannot open a new segment", &error))?;
+            afterwards.flush = self.ask_for_flush(state);
+        }
+        batch::assign_offset(batch, header.base_offset, header.partition_leader_epoch);
+        let position = self.write(state, batch)?;
+        self.took(state, &Found { position, header }, now);
+
+        let waits = self.waits_for_disk(config);
+        if !waits {
+            afterwards.watchers = state.watchers.take();
+        }
+        let unflushed = state.log_end.0 - state.durable_end.0;
+        let flush_messages = self.shared.durability == Durability::Os && unflushed >= config.flush_messages;
+        if waits || flush_messages {
+            state.flush_wanted = state.log_end;
+            afterwards.flush |= self.ask_for_flush(state);
+        }
+        let appended = Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time: TimestampMs::NONE,
+            log_start_offset: state.log_start,
+            duplicate: false,
+        };
+        Ok((appended, afterwards))
+    }
+
+    /// One write at the end of the active segment. On failure the end stays where it was.
+    fn write(&self, state: &mut State, batch: &[u8]) -> Result<u64, AppendError> {
+        let torn = state.torn;
+        let Some(active) = state.segments.last() else { return Err(no_segment()) };
+        let position = active.size;
+        let write = || -> io::Result<()> {
+            let log = active.segment.log()?;
+            if torn {
+                log.set_len(position)?;
+            }
+            log.write_all_at(batch, position)
+        };
+        let Err(error) = write() else {
+            state.torn = false;
+            return Ok(position);
+        };
+        // What was written of it goes now, or before the next write.
+        state.torn = active.segment.log().and_then(|log| log.set_len(position)).is_err();
+        Err(self.storage_error("cannot append", &error))
+    }
+
+    /// Takes over a batch that is in the file now.
+    fn took(&self, state: &mut State, found: &Found, now: TimestampMs) {
+        let header = &found.header;
+        state.producers.apply(header, now);
+        state.epochs_dirty |= state.epochs.assign(header.partition_leader_epoch, header.base_offset);
+        state.log_end = header.next_offset();
+        state.recent.push(header.base_offset, found.position);
+        state.bytes_since_checkpoint += header.size() as u64;
+        if found.position == 0 {
+            state.tail.first_batch_timestamp = header.max_timestamp;
+        }
+        if let Some(active) = state.segments.last_mut() {
+            active.size = found.end();
+            if state.tail.index.is_due() {
+                active.index_dirty = true;
+                active.segment.with_open_index(|index| state.tail.index.add(Some(index), found));
+            } else {
+                state.tail.index.add(None, found);
+            }
+        }
+    }
+
+    /// Opens a new segment at the log's end. The old one is flushed and finished by the pool.
+    pub(super) fn roll(&self, state: &mut State, config: &LogConfig, now: TimestampMs) -> io::Result<()> {
+        let base = state.log_end;
+        let segment = Arc::new(Segment::new(Arc::clone(&self.shared.disk), Arc::clone(&self.dir), base));
+        segment.create()?;
+        if let Some(old) = state.segments.last_mut() {
+            old.index_dirty = true;
+            let max = state.tail.max_timestamp();
+            old.segment.with_open_index(|index| index.enter(max));
+        }
+        state.producers.expire(now, self.shared.producer_id_expiration_ms);
+        state.snapshots.push(TakenSnapshot { offset: base, entries: state.producers.snapshot() });
+        state.segments.push(SegmentState { segment, size: 0, synced: 0, index_dirty: true });
+        state.tail = new_tail(config, now);
+        state.recent.clear();
+        state.dir_dirty = true;
+        Ok(())
+    }
+
+    /// Whether the caller has to hand the partition to the pool.
+    pub(super) fn ask_for_flush(&self, state: &mut State) -> bool {
+        if self.shared.durability == Durability::Memory || state.failed.is_some() || state.deleted {
+            return false;
+        }
+        match state.flush {
+            FlushState::Idle => {
+                state.flush = FlushState::Queued;
+                true
+            }
+            FlushState::Queued => false,
+            FlushState::Running { .. } => {
+                state.flush = FlushState::Running { again: true };
+                false
+            }
+        }
+    }
+
+    pub(super) fn storage_error(&self, what: &str, error: &io::Error) -> AppendError {
+        AppendError::Storage(format!("{what} to {} in {}: {error}", self.name, self.dir.display()))
+    }
+
+    /// What readers hold is settled: deletes nothing, refuses everything, wakes everybody.
+    pub(super) fn mark_deleted(&self) {
+        let (waiters, watchers) = {
+            let mut state = self.state.lock();
+            state.deleted = true;
+            (state.ready_waiters(), state.watchers.take())
+        };
+        waiters.into_iter().for_each(std::task::Waker::wake);
+        watchers.notify();
+    }
+}
+
+impl PartitionLog for LocalPartition {
+    fn append(&self, batch: BytesMut, origin: Origin, now: TimestampMs) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let Validated { mut batch, header, log_append_time } = validate::validate(batch, &config, origin, now)?;
+        let (mut appended, afterwards) = {
+            let mut state = self.state.lock();
+            self.append_locked(&mut state, &config, &mut batch, header, origin, now)?
+        };
+        if !appended.duplicate {
+            appended.log_append_time = log_append_time;
+        }
+        afterwards.watchers.notify();
+        if afterwards.flush
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shared.workers.flush(me);
+        }
+        Ok(appended)
+    }
+
+    fn durable(&self, last: Offset) -> Durable {
+        self.durable_future(last)
+    }
+
+    fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        bound: ReadBound,
+        at_least_one: bool,
+    ) -> Result<ReadResult, ReadError> {
+        self.read_batches(from, max_bytes, bound, at_least_one)
+    }
+
+    fn offsets(&self) -> LogOffsets {
+        let waits = self.waits_for_disk(&self.config.read());
+        self.state.lock().offsets(waits)
+    }
+
+    fn watch(&self, watcher: &Arc<Notify>) {
+        self.state.lock().watchers.add(watcher);
+    }
+
+    fn offset_for_timestamp(&self, target: TimestampMs) -> Result<Option<OffsetAndTimestamp>, ReadError> {
+        self.find_timestamp(target)
+    }
+
+    fn max_timestamp(&self) -> Result<Option<OffsetAndTimestamp>, ReadError> {
+        self.find_max_timestamp()
+    }
+
+    fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.lock().epochs.latest()
+    }
+
+    fn epoch_end_offset(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let state = self.state.lock();
+        state.epochs.end_offset_for(epoch, state.log_end)
+    }
+
+    fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.state.lock().epochs.epoch_for(offset)
+    }
+
+    fn delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
+        self.move_log_start(before)
+    }
+
+    fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    fn reconfigure(&self, config: LogConfig) {
+        let config = Arc::new(config);
+        *self.config.write() = Arc::clone(&config);
+        let mut state = self.state.lock();
+        state.tail.index.set_interval(config.index_interval_bytes);
+    }
+
+    fn size(&self) -> u64 {
+        self.state.lock().size()
+    }
+
+    fn set_leader_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.state.lock();
+        state.leader_epoch = epoch;
+        let end = state.log_end;
+        state.epochs_dirty |= state.epochs.assign(epoch, end);
+    }
+}
+
+/// A new segment's tail; its jitter is drawn once, so that not all partitions roll at the same moment.
+pub(super) fn new_tail(config: &LogConfig, now: TimestampMs) -> ActiveTail {
+    let random = uuid::Uuid::new_v4().as_u64_pair().0;
+    ActiveTail {
+        index: IndexBuilder::new(config.index_interval_bytes),
+        created: now,
+        first_batch_timestamp: TimestampMs::NONE,
+        jitter_ms: roll::jitter(config, random),
+    }
+}
+
+fn check_writable(state: &State) -> Result<(), AppendError> {
+    if state.deleted {
+        return Err(AppendError::Deleted);
+    }
+    match &state.failed {
+        Some(reason) => Err(AppendError::Storage(reason.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn no_segment() -> AppendError {
+    AppendError::Storage("the log has no segment to write to".to_owned())
+}
+
+fn should_roll(state: &State, header: &BatchHeader, config: &LogConfig, now: TimestampMs) -> bool {
+    let Some(active) = state.segments.last() else { return false };
+    if active.size == 0 && active.segment.base() == state.log_end {
+        // A new one would have the same name.
+        return false;
+    }
+    let (offset_entries, time_entries) = active.segment.with_open_index(|index| index.entries()).unwrap_or_default();
+    let active = ActiveSegment {
+        base_offset: active.segment.base(),
+        size: active.size,
+        created: state.tail.created,
+        first_batch_timestamp: state.tail.first_batch_timestamp,
+        jitter_ms: state.tail.jitter_ms,
+        offset_entries,
+        time_entries,
+    };
+    roll::should_roll(&active, header, config, now)
+}

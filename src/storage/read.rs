@@ -1,0 +1,210 @@
+//! Reading batches for a fetch: find the first, verify each, hand out a range of the file.
+
+use std::sync::Arc;
+
+use super::disk::FileSlice;
+use super::log_manager::Durability;
+use super::partition::LocalPartition;
+use super::partition_log::{LogOffsets, ReadBound, ReadError, ReadResult};
+use super::scan::{Found, ScanError, Scanner};
+use super::segment::Segment;
+use crate::types::Offset;
+
+/// How many readers' places a partition remembers.
+const CURSORS: usize = 8;
+
+/// Where reads ended: the next one of the same reader begins there.
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    places: [Option<Cursor>; CURSORS],
+    next: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    offset: Offset,
+    segment: Offset,
+    position: u64,
+}
+
+impl Cursors {
+    fn position_for(&self, segment: Offset, offset: Offset) -> Option<u64> {
+        let found = self.places.iter().flatten().find(|place| place.offset == offset && place.segment == segment);
+        found.map(|place| place.position)
+    }
+
+    /// `from` is where the reader was, `to` where it will be: its old place is taken over.
+    fn advance(&mut self, from: Offset, to: Cursor) {
+        let old = self.places.iter().position(|place| place.is_some_and(|place| place.offset == from));
+        let slot = old.unwrap_or(self.next);
+        if old.is_none() {
+            self.next = (self.next + 1) % CURSORS;
+        }
+        if let Some(place) = self.places.get_mut(slot) {
+            *place = Some(to);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a read needs to know, taken under the lock.
+struct Plan {
+    segment: Arc<Segment>,
+    size: u64,
+    /// A position at or before the batch, where one is remembered.
+    position: Option<u64>,
+    offsets: LogOffsets,
+    limit: Offset,
+    is_last: bool,
+    interval: u64,
+}
+
+/// The batches that a read hands out.
+struct Range {
+    position: u64,
+    length: usize,
+    next_offset: Offset,
+}
+
+impl LocalPartition {
+    pub(super) fn read_batches(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        bound: ReadBound,
+        at_least_one: bool,
+    ) -> Result<ReadResult, ReadError> {
+        let mut skipped = 0;
+        loop {
+            let plan = self.plan_read(from, bound, skipped)?;
+            let nothing = ReadResult { records: None, next_offset: from, offsets: plan.offsets };
+            if from >= plan.limit {
+                return Ok(nothing);
+            }
+            let range = self.range(&plan, from, max_bytes, at_least_one).map_err(|error| read_error(from, error))?;
+            match range {
+                Search::Found(range) => return self.result(from, &plan, &range),
+                Search::TooLarge => return Ok(nothing),
+                // Only a segment that is read to its end leads to the next one (rule 26).
+                Search::End if plan.is_last => return Ok(nothing),
+                Search::End => skipped += 1,
+            }
+        }
+    }
+
+    fn plan_read(&self, from: Offset, bound: ReadBound, skipped: usize) -> Result<Plan, ReadError> {
+        let config = self.config.read();
+        let (waits, interval) = (self.waits_for_disk(&config), config.index_interval_bytes);
+        drop(config);
+        let state = self.state.lock();
+        if state.deleted {
+            return Err(ReadError::Storage(format!("{} is being deleted", self.name)));
+        }
+        let offsets = state.offsets(waits);
+        if from < offsets.log_start || from > offsets.log_end {
+            return Err(ReadError::OutOfRange { offset: from, start: offsets.log_start, end: offsets.log_end });
+        }
+        let at = (state.segment_for(from) + skipped).min(state.segments.len().saturating_sub(1));
+        let is_last = at + 1 == state.segments.len();
+        let Some(found) = state.segments.get(at) else {
+            return Err(ReadError::Storage(format!("{} has no segments", self.name)));
+        };
+        let segment = Arc::clone(&found.segment);
+        let base = segment.base();
+        let recent = if is_last { state.recent.position_for(from) } else { None };
+        let position = if skipped > 0 { Some(0) } else { recent };
+        let limit = state.limit(bound, &offsets);
+        let size = found.size;
+        drop(state);
+        let position = position.or_else(|| self.cursors.lock().position_for(base, from));
+        Ok(Plan { segment, size, position, offsets, limit, is_last, interval })
+    }
+
+    fn range(&self, plan: &Plan, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<Search, ScanError> {
+        let file = plan.segment.log()?;
+        let mut scanner = Scanner::new(file.as_ref(), plan.size);
+        let hint = match plan.position {
+            Some(position) => position,
+            None => plan.segment.with_index(plan.size, plan.interval, |index| index.position_for(from))?,
+        };
+        let first = match find(&mut scanner, hint, from) {
+            Ok(Some(first)) if hint == 0 || first.position > hint || first.header.base_offset <= from => Some(first),
+            Ok(None) if hint == 0 => None,
+            Err(ScanError::Io(error)) => return Err(error.into()),
+            Err(error) if hint == 0 => return Err(error),
+            // The index leads astray: walk from the segment's beginning.
+            _ => find(&mut scanner, 0, from)?,
+        };
+        let Some(first) = first else { return Ok(Search::End) };
+        if first.header.next_offset() > plan.limit || (first.header.size() > max_bytes && !at_least_one) {
+            return Ok(Search::TooLarge);
+        }
+        let verify = self.shared.durability != Durability::Memory;
+        collect(&mut scanner, first, max_bytes, plan.limit, verify).map(Search::Found)
+    }
+
+    fn result(&self, from: Offset, plan: &Plan, range: &Range) -> Result<ReadResult, ReadError> {
+        let file = plan.segment.log().map_err(|error| ReadError::Storage(error.to_string()))?;
+        let position = range.position + range.length as u64;
+        let cursor = Cursor { offset: range.next_offset, segment: plan.segment.base(), position };
+        self.cursors.lock().advance(from, cursor);
+        let records = FileSlice { file: Arc::clone(file), position: range.position, length: range.length };
+        Ok(ReadResult { records: Some(records), next_offset: range.next_offset, offsets: plan.offsets })
+    }
+}
+
+enum Search {
+    Found(Range),
+    /// There is a batch, but it may not be returned.
+    TooLarge,
+    /// The segment holds nothing at or after the offset.
+    End,
+}
+
+/// The first batch from `position` on that ends after `from`.
+pub(super) fn find(scanner: &mut Scanner<'_>, mut position: u64, from: Offset) -> Result<Option<Found>, ScanError> {
+    while let Some(found) = scanner.header(position)? {
+        if found.header.next_offset() > from {
+            return Ok(Some(found));
+        }
+        position = found.end();
+    }
+    Ok(None)
+}
+
+/// As many whole batches as fit. The first was found to be allowed; a damaged one later ends the range before it.
+fn collect(
+    scanner: &mut Scanner<'_>,
+    first: Found,
+    max_bytes: usize,
+    limit: Offset,
+    verify: bool,
+) -> Result<Range, ScanError> {
+    let begin = first.position;
+    if verify {
+        scanner.verify(&first)?;
+    }
+    let mut last = first;
+    while let Ok(Some(next)) = scanner.next_batch(&last, verify) {
+        let length = next.end() - begin;
+        if length > max_bytes as u64 || next.header.next_offset() > limit {
+            break;
+        }
+        if verify && scanner.verify(&next).is_err() {
+            break;
+        }
+        last = next;
+    }
+    let length = usize::try_from(last.end() - begin).unwrap_or(usize::MAX);
+    Ok(Range { position: begin, length, next_offset: last.header.next_offset() })
+}
+
+pub(super) fn read_error(from: Offset, error: ScanError) -> ReadError {
+    match error {
+        ScanError::Io(error) => ReadError::Storage(error.to_string()),
+        ScanError::Invalid { .. } => ReadError::Corrupt { offset: from, reason: error.to_string() },
+    }
+}

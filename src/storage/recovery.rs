@@ -1,0 +1,518 @@
+//! Opening a partition's folder: after a clean stop by looking at its end, after a crash by scanning what lies past
+//! the recovery point, cutting a torn tail and rebuilding what was in memory (rule 32).
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::checkpoint::{decode_epochs, read_file};
+use super::disk::Disk;
+use super::flush::{EPOCHS, Maintenance};
+use super::log_manager::{Durability, StorageError, doomed_name};
+use super::partition::{LocalPartition, Shared, new_tail};
+use super::partition_metadata;
+use super::producer_snapshot;
+use super::read::Cursors;
+use super::scan::{Found, ScanError, Scanner};
+use super::segment::{IndexBuilder, Segment, file_name, parse_file_name};
+use super::state::{ActiveTail, FlushState, Recent, SegmentState, State, Watchers};
+use crate::log::config::LogConfig;
+use crate::log::leader_epochs::LeaderEpochs;
+use crate::log::producer_state::ProducerStates;
+use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition};
+
+/// `partition.metadata`: which topic the folder belongs to.
+const METADATA: &str = "partition.metadata";
+
+/// What is opened, and what is known of it beforehand.
+pub(super) struct Opening {
+    pub name: TopicPartition,
+    pub topic: TopicId,
+    pub config: Arc<LogConfig>,
+    pub dir: Arc<Path>,
+    /// The broker before this one stopped in order.
+    pub clean: bool,
+    pub now: TimestampMs,
+}
+
+/// Files of a partition's folder.
+#[derive(Debug, Default)]
+struct Listing {
+    /// Base offsets of segments, ascending.
+    segments: Vec<Offset>,
+    /// Offsets of producer snapshots, ascending.
+    snapshots: Vec<Offset>,
+}
+
+/// The log as it is put together.
+struct Loader<'a> {
+    opening: &'a Opening,
+    disk: &'a Arc<dyn Disk>,
+    segments: Vec<SegmentState>,
+    producers: ProducerStates,
+    epochs: LeaderEpochs,
+    epochs_changed: bool,
+    tail: Option<ActiveTail>,
+    log_end: Offset,
+    /// Something was cut, removed or rebuilt.
+    repaired: bool,
+}
+
+/// Opens a partition, creating its folder when it is missing.
+pub(super) fn open(shared: &Arc<Shared>, opening: Opening) -> Result<Arc<LocalPartition>, StorageError> {
+    let context = |error: ScanError| StorageError::Io {
+        context: format!("opening {} in {}", opening.name, opening.dir.display()),
+        source: match error {
+            ScanError::Io(error) => error,
+            ScanError::Invalid { .. } => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+        },
+    };
+    let created = prepare_folder(shared.disk.as_ref(), &opening)?;
+    let state = load(shared, &opening, created).map_err(context)?;
+    let (state, maintenance) = state;
+    Ok(Arc::new_cyclic(|me: &Weak<LocalPartition>| LocalPartition {
+        name: opening.name,
+        dir: opening.dir,
+        shared: Arc::clone(shared),
+        config: RwLock::new(opening.config),
+        state: Mutex::new(state),
+        cursors: Mutex::new(Cursors::default()),
+        maintenance: Mutex::new(maintenance),
+        me: me.clone(),
+    }))
+}
+
+/// Whether the folder had to be created. Its entry becomes durable with the first record that is flushed; until then
+/// nothing depends on it, because the topic itself is in the metadata log.
+fn prepare_folder(disk: &dyn Disk, opening: &Opening) -> Result<bool, StorageError> {
+    let failed = |source| StorageError::Io { context: format!("creating {}", opening.dir.display()), source };
+    let path = opening.dir.join(METADATA);
+    let known = read_file(disk, &path).map_err(failed)?;
+    let known = known.and_then(|content| partition_metadata::decode(&content).ok());
+    match known {
+        Some(topic) if opening.topic == TopicId::ZERO || topic == opening.topic => return Ok(false),
+        // A topic of that name was deleted, its folder was not.
+        Some(other) => set_aside(disk, opening, other).map_err(failed)?,
+        None => {}
+    }
+    let created = !disk.exists(&opening.dir);
+    disk.create_dir_all(&opening.dir).map_err(failed)?;
+    if opening.topic != TopicId::ZERO {
+        let file = disk.open(&path).map_err(failed)?;
+        file.set_len(0).map_err(failed)?;
+        file.write_all_at(&partition_metadata::encode(opening.topic), 0).map_err(failed)?;
+    }
+    Ok(created)
+}
+
+/// As Kafka does with a folder that the metadata does not know: it is renamed, and nobody's records are deleted.
+fn set_aside(disk: &dyn Disk, opening: &Opening, other: TopicId) -> io::Result<()> {
+    let stray = opening.dir.with_file_name(doomed_name(&opening.name, "-stray"));
+    tracing::warn!(
+        "{} belongs to another topic, with id {other}; it is kept as {}",
+        opening.dir.display(),
+        stray.display()
+    );
+    disk.rename(&opening.dir, &stray)
+}
+
+fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State, Maintenance), ScanError> {
+    let checkpoints = &shared.checkpoints;
+    let disk = &shared.disk;
+    let listing = list(disk.as_ref(), &opening.dir)?;
+    let checkpointed_start = checkpoints.log_start(&opening.name).unwrap_or_default();
+    let mut loader = Loader::new(opening, shared, &listing, checkpointed_start)?;
+    let first = loader.first_base();
+    let log_start = checkpointed_start.max(first);
+    let recovery_point = checkpoints.recovery_point(&opening.name).unwrap_or_default().max(first);
+
+    let found_clean = opening.clean && loader.walk_tail()?;
+    if !found_clean {
+        loader.recover(recovery_point, log_start, &listing.snapshots)?;
+        if shared.durability != Durability::Memory {
+            loader.make_durable()?;
+        }
+    }
+    if loader.log_end < log_start {
+        loader.start_over(log_start)?;
+    }
+    if found_clean {
+        loader.load_producers(log_start, &listing.snapshots)?;
+    }
+    let maintenance = loader.sort_out_snapshots(&listing.snapshots)?;
+    let mut state = loader.into_state(log_start);
+    state.recovery_point = recovery_point.min(state.log_end);
+    // Whether the last broker flushed the folder after it rolled is not known: the next acknowledgement waits for it.
+    state.dir_dirty = created || !found_clean || state.log_end == log_start;
+    Ok((state, maintenance))
+}
+
+/// What is in the folder; leftovers of interrupted deletions and cleanings go.
+fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut indexes = Vec::new();
+    for path in disk.read_dir(dir)? {
+        match parse_file_name(&path) {
+            Some((base, ".log")) => listing.segments.push(base),
+            Some((offset, ".snapshot")) => listing.snapshots.push(offset),
+            Some((base, ".index" | ".timeindex" | ".txnindex")) => indexes.push((base, path)),
+            Some((_, suffix)) if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => {
+                disk.remove_file(&path)?;
+            }
+            _ => {}
+        }
+    }
+    listing.segments.sort_unstable();
+    listing.snapshots.sort_unstable();
+    for (base, path) in indexes {
+        if listing.segments.binary_search(&base).is_err() {
+            disk.remove_file(&path)?;
+        }
+    }
+    Ok(listing)
+}
+
+impl<'a> Loader<'a> {
+    fn new(
+        opening: &'a Opening,
+        shared: &'a Arc<Shared>,
+        listing: &Listing,
+        log_start: Offset,
+    ) -> Result<Self, ScanError> {
+        let disk = &shared.disk;
+        let epochs = read_file(disk.as_ref(), &opening.dir.join(EPOCHS))?.unwrap_or_default();
+        let mut loader = Self {
+            opening,
+            disk,
+            segments: Vec::with_capacity(listing.segments.len().max(1)),
+            producers: ProducerStates::new(log_start),
+            epochs: LeaderEpochs::from_entries(decode_epochs(&epochs).unwrap_or_default()),
+            epochs_changed: false,
+            tail: None,
+            log_end: log_start,
+            repaired: false,
+        };
+        for base in &listing.segments {
+            let segment = loader.segment(*base);
+            let size = segment.log()?.len()?;
+            loader.segments.push(SegmentState { segment, size, synced: size, index_dirty: false });
+        }
+        if loader.segments.is_empty() {
+            loader.add_segment(log_start)?;
+        }
+        Ok(loader)
+    }
+
+    fn segment(&self, base: Offset) -> Arc<Segment> {
+        Arc::new(Segment::new(Arc::clone(self.disk), Arc::clone(&self.opening.dir), base))
+    }
+
+    fn add_segment(&mut self, base: Offset) -> io::Result<()> {
+        let segment = self.segment(base);
+        segment.create()?;
+        self.segments.push(SegmentState { segment, size: 0, synced: 0, index_dirty: true });
+        self.tail = Some(new_tail(&self.opening.config, self.opening.now));
+        self.log_end = base;
+        Ok(())
+    }
+
+    fn first_base(&self) -> Offset {
+        self.segments.first().map(|first| first.segment.base()).unwrap_or_default()
+    }
+
+    fn interval(&self) -> u64 {
+        self.opening.config.index_interval_bytes
+    }
+
+    /// After a clean stop: from the active segment's last index entry to its end. `false` when that is no whole log.
+    fn walk_tail(&mut self) -> Result<bool, ScanError> {
+        let interval = self.interval();
+        let Some(active) = self.segments.last() else { return Ok(false) };
+        let (segment, size) = (Arc::clone(&active.segment), active.size);
+        let walk = || -> Result<(ActiveTail, Offset), ScanError> {
+            let (start, known) =
+                segment.with_index(size, interval, |index| Ok((index.last_position(), index.last_timestamp())))?;
+            let mut tail = new_tail(&self.opening.config, self.opening.now);
+            tail.index = IndexBuilder::resume(interval, 0, known);
+            let mut scanner = Scanner::new(segment.log()?.as_ref(), size);
+            if let Some(first) = scanner.header(0)? {
+                tail.first_batch_timestamp = first.header.max_timestamp;
+            }
+            let (mut position, mut end) = (start, segment.base());
+            while let Some(found) = scanner.header(position)? {
+                tail.index.add(None, &found);
+                (position, end) = (found.end(), found.header.next_offset());
+            }
+            Ok((tail, end))
+        };
+        match walk() {
+            Ok((tail, end)) => {
+                self.tail = Some(tail);
+                self.log_end = end;
+                Ok(true)
+            }
+            Err(ScanError::Io(error)) => Err(error.into()),
+            Err(ScanError::Invalid { .. }) => Ok(false),
+        }
+    }
+
+    /// After a crash. Producers are known from the newest snapshot at or below the recovery point on; the records
+    /// between the two are trusted, those after it are checked.
+    fn recover(&mut self, recovery_point: Offset, log_start: Offset, snapshots: &[Offset]) -> Result<(), ScanError> {
+        let known = self.restore_snapshot(recovery_point, snapshots)?.unwrap_or(log_start);
+        let start = known.min(recovery_point);
+        self.log_end = self.first_base();
+        let begin = self.segments.partition_point(|state| state.segment.base() <= start).saturating_sub(1);
+        let mut at = begin;
+        while at < self.segments.len() {
+            let whole = self.recover_segment(at, start, recovery_point)?;
+            at += 1;
+            if !whole {
+                // What follows a hole was never acknowledged.
+                for gone in self.segments.split_off(at) {
+                    gone.segment.remove()?;
+                }
+            }
+        }
+        self.epochs_changed |= self.epochs.truncate_from_end(self.log_end);
+        Ok(())
+    }
+
+    /// Scans one segment; `false` when it had to be cut.
+    fn recover_segment(&mut self, at: usize, start: Offset, recovery_point: Offset) -> Result<bool, ScanError> {
+        let Some(state) = self.segments.get(at) else { return Ok(true) };
+        let (segment, size, base) = (Arc::clone(&state.segment), state.size, state.segment.base());
+        let from = start.max(base);
+        let trusted_until = recovery_point.max(base);
+        let trusted = self.trusted_position(&segment, size, from, trusted_until)?;
+        let position = trusted.unwrap_or(0);
+        if trusted.is_none() {
+            segment.clear_index()?;
+        }
+        let mut scan = SegmentScan::begin(self, &segment, trusted.is_none(), trusted_until);
+        let mut scanner = Scanner::new(segment.log()?.as_ref(), size);
+        let mut end = position;
+        let whole = loop {
+            match scan.next(&mut scanner, end) {
+                Ok(Some(found)) => {
+                    segment.with_open_index(|index| scan.note(index, &found));
+                    self.take(&found, from);
+                    end = found.end();
+                }
+                Ok(None) => break true,
+                Err(ScanError::Io(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!("{} is cut at {end} of {size} bytes: {error}", segment.path(".log").display());
+                    break false;
+                }
+            }
+        };
+        if !whole {
+            segment.log()?.set_len(end)?;
+            self.repaired = true;
+        }
+        let is_last = !whole || at + 1 == self.segments.len();
+        if !is_last {
+            segment.with_open_index(|index| index.enter(scan.builder.max_timestamp));
+        }
+        let mut tail = new_tail(&self.opening.config, self.opening.now);
+        tail.index = scan.builder;
+        tail.first_batch_timestamp = first_timestamp(&mut Scanner::new(segment.log()?.as_ref(), end))?;
+        self.tail = Some(tail);
+        self.log_end = self.log_end.max(base);
+        // What the recovery point covers is on the disk already.
+        let synced = if whole && self.log_end <= recovery_point { end } else { 0 };
+        if let Some(state) = self.segments.get_mut(at) {
+            (state.size, state.synced, state.index_dirty) = (end, synced, true);
+        }
+        Ok(whole)
+    }
+
+    /// Where to begin to scan for `from`: what the index says, if it leads from there to a batch that begins exactly at
+    /// the recovery point. Otherwise nothing is trusted, and the index is built anew.
+    fn trusted_position(
+        &self,
+        segment: &Segment,
+        size: u64,
+        from: Offset,
+        trusted_until: Offset,
+    ) -> Result<Option<u64>, ScanError> {
+        if trusted_until <= segment.base() || !segment.open_index_for_recovery()? {
+            return Ok(None);
+        }
+        let position = segment.with_index(size, self.interval(), |index| {
+            index.truncate_to(trusted_until)?;
+            index.position_for(from)
+        })?;
+        Ok(leads_to(segment, size, position, trusted_until)?.then_some(position))
+    }
+
+    fn take(&mut self, found: &Found, from: Offset) {
+        let header = &found.header;
+        self.log_end = header.next_offset();
+        if header.base_offset >= from {
+            self.producers.apply(header, self.opening.now);
+        }
+        let epoch = header.partition_leader_epoch;
+        if self.epochs.latest().is_none_or(|latest| epoch > latest) {
+            self.epochs_changed |= self.epochs.assign(epoch, header.base_offset);
+        }
+    }
+
+    /// Restores the newest readable snapshot at or below `until`; its offset.
+    fn restore_snapshot(&mut self, until: Offset, snapshots: &[Offset]) -> Result<Option<Offset>, ScanError> {
+        for offset in snapshots.iter().rev().filter(|offset| **offset <= until) {
+            let path = self.opening.dir.join(file_name(*offset, ".snapshot"));
+            let bytes = read_file(self.disk.as_ref(), &path)?.unwrap_or_default();
+            match producer_snapshot::decode(&bytes) {
+                Ok(entries) => {
+                    self.producers.restore(&entries, *offset);
+                    return Ok(Some(*offset));
+                }
+                Err(error) => tracing::warn!("{} is left out: {error}", path.display()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// After a clean stop: the snapshot at the log's end, or what follows the newest one.
+    fn load_producers(&mut self, log_start: Offset, snapshots: &[Offset]) -> Result<(), ScanError> {
+        let end = self.log_end;
+        // As Kafka does after a clean stop: without any snapshot there were no producers.
+        let Some(mut next) = self.restore_snapshot(end, snapshots)? else { return Ok(()) };
+        next = next.max(log_start);
+        let interval = self.interval();
+        let begin = self.segments.partition_point(|state| state.segment.base() <= next).saturating_sub(1);
+        for state in self.segments.iter().skip(begin) {
+            if next >= end {
+                break;
+            }
+            let mut position = state.segment.with_index(state.size, interval, |index| index.position_for(next))?;
+            let mut scanner = Scanner::new(state.segment.log()?.as_ref(), state.size);
+            while let Some(found) = scanner.header(position)? {
+                if found.header.base_offset >= next {
+                    self.producers.apply(&found.header, self.opening.now);
+                }
+                position = found.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// What was accepted is on the disk before it is served.
+    fn make_durable(&mut self) -> Result<(), ScanError> {
+        for state in self.segments.iter_mut().filter(|state| state.synced < state.size || self.repaired) {
+            state.segment.log()?.sync_data()?;
+            state.synced = state.size;
+        }
+        Ok(())
+    }
+
+    /// The log's start was moved past what is left of it.
+    fn start_over(&mut self, log_start: Offset) -> Result<(), ScanError> {
+        for gone in std::mem::take(&mut self.segments) {
+            gone.segment.remove()?;
+        }
+        self.producers.clear(log_start);
+        self.epochs_changed |= self.epochs.truncate_from_end(log_start);
+        Ok(self.add_segment(log_start)?)
+    }
+
+    /// Snapshots past the log's end speak of records that are gone.
+    fn sort_out_snapshots(&self, snapshots: &[Offset]) -> Result<Maintenance, ScanError> {
+        let (kept, gone) = snapshots.iter().partition::<Vec<_>, _>(|offset| **offset <= self.log_end);
+        for offset in gone {
+            self.disk.remove_file(&self.opening.dir.join(file_name(offset, ".snapshot")))?;
+        }
+        Ok(Maintenance { snapshots: kept })
+    }
+
+    fn into_state(mut self, log_start: Offset) -> State {
+        self.epochs_changed |= self.epochs.truncate_from_start(log_start);
+        State {
+            segments: self.segments,
+            tail: self.tail.unwrap_or_else(|| new_tail(&self.opening.config, self.opening.now)),
+            log_start,
+            log_end: self.log_end,
+            durable_end: self.log_end,
+            flush_wanted: Offset(0),
+            leader_epoch: self.epochs.latest().unwrap_or(LeaderEpoch(0)),
+            producers: self.producers,
+            snapshots: Vec::new(),
+            epochs: self.epochs,
+            epochs_dirty: self.epochs_changed,
+            dir_dirty: false,
+            bytes_since_checkpoint: 0,
+            recovery_point: Offset(0),
+            checkpointing: false,
+            checkpoint_failed: false,
+            torn: false,
+            recent: Recent::default(),
+            flush: FlushState::Idle,
+            waiters: Vec::new(),
+            watchers: Watchers::default(),
+            failed: None,
+            deleted: false,
+        }
+    }
+}
+
+/// The scan of one segment.
+struct SegmentScan {
+    builder: IndexBuilder,
+    /// Batches before are headers only; from here on checksums are verified and index entries made.
+    trusted_until: Offset,
+    next_offset: Offset,
+    rebuild: bool,
+}
+
+impl SegmentScan {
+    fn begin(loader: &Loader<'_>, segment: &Segment, rebuild: bool, trusted_until: Offset) -> Self {
+        let known = if rebuild { None } else { segment.with_open_index(|index| index.last_timestamp()).flatten() };
+        Self {
+            builder: IndexBuilder::resume(loader.interval(), 0, known),
+            trusted_until,
+            next_offset: segment.base(),
+            rebuild,
+        }
+    }
+
+    fn next(&mut self, scanner: &mut Scanner<'_>, position: u64) -> Result<Option<Found>, ScanError> {
+        let trusted = self.next_offset < self.trusted_until && !self.rebuild;
+        let found = if trusted { scanner.header(position)? } else { scanner.verified(position, self.next_offset)? };
+        if let Some(found) = &found {
+            self.next_offset = found.header.next_offset();
+        }
+        Ok(found)
+    }
+
+    fn note(&mut self, index: &mut super::segment_index::SegmentIndex, found: &Found) {
+        let is_new = self.rebuild || found.header.base_offset >= self.trusted_until;
+        self.builder.add(is_new.then_some(index), found);
+    }
+}
+
+/// Whether headers lead from `position` to a batch that begins at `offset`, or to the end of the log there.
+fn leads_to(segment: &Segment, size: u64, mut position: u64, offset: Offset) -> Result<bool, ScanError> {
+    let mut scanner = Scanner::new(segment.log()?.as_ref(), size);
+    loop {
+        match scanner.header(position) {
+            Ok(Some(found)) if found.header.base_offset == offset => return Ok(true),
+            Ok(Some(found)) if found.header.base_offset > offset => return Ok(false),
+            Ok(Some(found)) => {
+                if found.header.next_offset() == offset {
+                    return Ok(true);
+                }
+                position = found.end();
+            }
+            Ok(None) | Err(ScanError::Invalid { .. }) => return Ok(false),
+            Err(ScanError::Io(error)) => return Err(error.into()),
+        }
+    }
+}
+
+fn first_timestamp(scanner: &mut Scanner<'_>) -> Result<TimestampMs, ScanError> {
+    Ok(scanner.header(0)?.map_or(TimestampMs::NONE, |first| first.header.max_timestamp))
+}
