@@ -119,19 +119,25 @@ impl Broker {
 
     /// Starts it (again) on the same folder and port, and waits until it answers.
     pub fn restart(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        self.begin()?;
+        let process = self.process.as_mut().ok_or_else(|| io::Error::other("it was never started"))?;
+        probe::wait_until_ready(self.address, PATIENCE, || alive(process))?;
+        self.started_in = started.elapsed();
+        Ok(())
+    }
+
+    /// Starts it (again) on the same folder and port, and does not wait longer than for the port's number.
+    pub fn begin(&mut self) -> io::Result<()> {
         if let Some(process) = &mut self.process
             && process.exited()?.is_none()
         {
             return Err(io::Error::other("it is still running"));
         }
-        let mut command = self.command();
-        let started = Instant::now();
-        let mut process = Process::spawn(&mut command, &self.log())?;
+        let mut process = Process::spawn(&mut self.command(), &self.log())?;
         if self.address.port() == 0 {
             self.address.set_port(wait_for_port(&self.port_file(), &mut process)?);
         }
-        probe::wait_until_ready(self.address, PATIENCE, || alive(&mut process))?;
-        self.started_in = started.elapsed();
         self.process = Some(process);
         Ok(())
     }

@@ -1,0 +1,225 @@
+//! What is measured, in which order, on one broker.
+
+use std::io;
+use std::time::Duration;
+
+use ottla_compat::{Broker, Durability, Program, Settings};
+
+use crate::first;
+use crate::load;
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Records of 1 KiB.
+    pub large: u64,
+    /// Records of 100 bytes.
+    pub small: u64,
+    /// How long to watch an idle broker.
+    pub idle: Duration,
+    /// How long to measure latency at one rate.
+    pub latency: Duration,
+}
+
+impl Scale {
+    /// As the documentation's table was made.
+    pub const FULL: Self =
+        Self { large: 1_500_000, small: 8_000_000, idle: Duration::from_secs(10), latency: Duration::from_secs(5) };
+
+    /// For a look in between.
+    pub const QUICK: Self =
+        Self { large: 400_000, small: 2_000_000, idle: Duration::from_secs(3), latency: Duration::from_secs(2) };
+}
+
+/// Measured values, by figure.
+pub type Values = Vec<(String, f64)>;
+
+/// A way of storing, as figures are named after it.
+pub fn suffix(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Os => "page cache",
+        Durability::Fsync => "durable",
+    }
+}
+
+/// Runs one broker from its start to its end.
+pub struct Run<'a> {
+    /// Which figures are wanted.
+    pub wanted: &'a dyn Fn(&str) -> bool,
+    /// How much of everything.
+    pub scale: Scale,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Tells what is being measured.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl Run<'_> {
+    /// Starts the broker, measures, ends it.
+    pub fn measure(&self, program: Program) -> io::Result<Values> {
+        let mut values = Values::new();
+        if !self.wants_anything() {
+            return Ok(values);
+        }
+        // Kafka keeps a deleted topic's files for a minute; nothing here is deleted.
+        let mut broker = Broker::start(program, Settings::default().durability(self.durability))?;
+        values.push(("start, ms".to_owned(), millis(broker.started_in())));
+        self.idle(&mut broker, &mut values)?;
+        self.throughput(&mut broker, &mut values)?;
+        self.latency(&mut broker, &mut values)?;
+        if self.wants("memory after the load, MB") {
+            values.push((self.name("memory after the load, MB"), megabytes(broker.process()?.resident()?)));
+        }
+        self.restart(&mut broker, &mut values)?;
+        Ok(values)
+    }
+
+    fn wants_anything(&self) -> bool {
+        let sizes = ["1 KiB", "100 B"].iter().flat_map(|size| [1, 8].map(|partitions| (size, partitions)));
+        sizes.into_iter().any(|(size, partitions)| self.wants(&produce_name(size, partitions)))
+            || [1, 8].iter().any(|&partitions| self.wants(&consume_name(partitions)))
+            || [1_000, 10_000].iter().any(|&rate| self.wants(&latency_name(rate)))
+            || ["start, ms", "idle memory, MB", "idle CPU, %", "memory after the load, MB", KILLED, TERMINATED]
+                .iter()
+                .any(|name| self.wants(name))
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        (self.wanted)(&self.name(name))
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{name} ({})", suffix(self.durability))
+    }
+
+    fn idle(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
+        if !self.wants("idle memory, MB") && !self.wants("idle CPU, %") {
+            return Ok(());
+        }
+        (self.progress)("idle");
+        let before = broker.process()?.cpu()?;
+        // tidy: may sleep: an idle broker is watched doing nothing for this long.
+        std::thread::sleep(self.scale.idle);
+        let spent = broker.process()?.cpu()?.saturating_sub(before);
+        values.push(("idle memory, MB".to_owned(), megabytes(broker.process()?.resident()?)));
+        values.push(("idle CPU, %".to_owned(), spent.as_secs_f64() / self.scale.idle.as_secs_f64() * 100.0));
+        Ok(())
+    }
+
+    fn throughput(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
+        let bootstrap = broker.bootstrap();
+        let mut warm = false;
+        for (size, bytes, count) in [("1 KiB", 1024, self.scale.large), ("100 B", 100, self.scale.small)] {
+            for partitions in [1, 8] {
+                let consumes = bytes == 1024 && self.wants(&consume_name(partitions));
+                if !self.wants(&produce_name(size, partitions)) && !consumes {
+                    continue;
+                }
+                if !warm {
+                    (self.progress)("warm-up");
+                    load::create_topic(&bootstrap, "warm-up", 1)?;
+                    load::produce(&bootstrap, "warm-up", 1, 1024, count / 5)?;
+                    load::consume(&bootstrap, "warm-up", 1, count / 5)?;
+                    warm = true;
+                }
+                let topic = format!("produce-{bytes}-{partitions}");
+                load::create_topic(&bootstrap, &topic, partitions)?;
+                self.figure(broker, values, &produce_name(size, partitions), bytes * count, || {
+                    load::produce(&bootstrap, &topic, partitions, bytes as usize, count).map(|took| rate(count, took))
+                })?;
+                if consumes {
+                    self.figure(broker, values, &consume_name(partitions), bytes * count, || {
+                        load::consume(&bootstrap, &topic, partitions, count).map(|took| rate(count, took))
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One figure, and the broker's processor seconds per GB beside it.
+    fn figure(
+        &self,
+        broker: &mut Broker,
+        values: &mut Values,
+        name: &str,
+        bytes: u64,
+        measure: impl FnOnce() -> io::Result<f64>,
+    ) -> io::Result<()> {
+        let name = self.name(name);
+        (self.progress)(&name);
+        let before = broker.process()?.cpu()?;
+        let value = measure()?;
+        let spent = broker.process()?.cpu()?.saturating_sub(before);
+        values.push((name.clone(), value));
+        values.push((format!("  broker CPU, s/GB: {name}"), spent.as_secs_f64() / (bytes as f64 / 1e9)));
+        Ok(())
+    }
+
+    fn latency(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
+        for per_second in [1_000, 10_000] {
+            let name = latency_name(per_second);
+            if !self.wants(&name) {
+                continue;
+            }
+            (self.progress)(&self.name(&name));
+            let topic = format!("latency-{per_second}");
+            load::create_topic(&broker.bootstrap(), &topic, 1)?;
+            let times = load::latency(&broker.bootstrap(), &topic, per_second, self.scale.latency)?;
+            values.push((format!("{} p50", self.name(&name)), times.value_at_quantile(0.5) as f64));
+            values.push((format!("{} p99", self.name(&name)), times.value_at_quantile(0.99) as f64));
+        }
+        Ok(())
+    }
+
+    fn restart(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
+        if self.wants(KILLED) {
+            (self.progress)(&self.name(KILLED));
+            let topic = "after-kill";
+            load::create_topic(&broker.bootstrap(), topic, 1)?;
+            load::produce(&broker.bootstrap(), topic, 1, 1024, 10_000)?;
+            broker.kill()?;
+            let started = std::time::Instant::now();
+            broker.begin()?;
+            first::wait_until_acknowledged(broker.address(), topic, Duration::from_mins(2))?;
+            values.push((self.name(KILLED), millis(started.elapsed())));
+        }
+        (self.progress)(&self.name(TERMINATED));
+        let (status, took) = broker.terminate()?;
+        if self.wants(TERMINATED) {
+            values.push((self.name(TERMINATED), millis(took)));
+        }
+        // Apache Kafka ends with 143, as every program does that Java's shutdown hooks end.
+        if status.success() || status.code() == Some(143) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("ended with {status}:\n{}", broker.output())))
+    }
+}
+
+const KILLED: &str = "kill -9 to first acked produce, ms";
+const TERMINATED: &str = "SIGTERM to exit, ms";
+
+fn produce_name(size: &str, partitions: i32) -> String {
+    format!("produce {size}, {partitions}p, msg/s")
+}
+
+fn consume_name(partitions: i32) -> String {
+    format!("consume 1 KiB, {partitions}p, msg/s")
+}
+
+fn latency_name(rate: u64) -> String {
+    format!("end to end at {rate}/s, us")
+}
+
+fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
