@@ -120,7 +120,7 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "The default of the topic setting segment.ms.";
     "log.segment.bytes" Int = "1073741824", Rule::Min(1_048_576), ClusterWide, Acts,
         "The default of the topic setting segment.bytes.";
-    "log.segment.delete.delay.ms" Long = "60000", Rule::Min(0), ClusterWide, Stored,
+    "log.segment.delete.delay.ms" Long = "60000", Rule::Min(0), ClusterWide, Acts,
         "The default of the topic setting file.delete.delay.ms.";
     "max.connections" Int = "2147483647", Rule::Min(0), ReadOnly, Acts,
         "The most connections at one time. Whatever is given, a quarter of the files that the process may have open is \

@@ -57,8 +57,7 @@ macro_rules! topic_settings {
 pub const SETTINGS: &[TopicSetting] = topic_settings! {
     "cleanup.policy" List = "delete", Rule::ListOf(CLEANUP_POLICIES), Stored, [same("log.cleanup.policy")],
         "How old data leaves the topic: delete drops whole segments by age and size, compact keeps the latest record of \
-         each key; both together do both, an empty list keeps everything. A compacted topic refuses records without a key already \
-         now.";
+         each key; both together do both, an empty list keeps everything. Records of a compacted topic must have a key.";
     "compression.gzip.level" Int = "-1", Rule::GzipLevel, Acts, [same("compression.gzip.level")],
         "The gzip level that the broker recompresses with where compression.type is gzip; -1 is the codec's own default.";
     "compression.lz4.level" Int = "9", Rule::Between(1, 17), Acts, [same("compression.lz4.level")],
@@ -71,7 +70,7 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
     "delete.retention.ms" Long = "86400000", Rule::Min(0), Stored, [same("log.cleaner.delete.retention.ms")],
         "How long a compacted topic keeps a deletion marker after it was cleaned, so that a reader that starts from the \
          beginning within this time sees the deletion.";
-    "file.delete.delay.ms" Long = "60000", Rule::Min(0), Stored, [same("log.segment.delete.delay.ms")],
+    "file.delete.delay.ms" Long = "60000", Rule::Min(0), Acts, [same("log.segment.delete.delay.ms")],
         "How long a file stays on the disk after it left the log.";
     "flush.messages" Long = "9223372036854775807", Rule::Min(1), Acts, [same("log.flush.interval.messages")],
         "Flush to the disk after so many records, where ottla.durability is os; where it is fsync, an acknowledged \

@@ -55,7 +55,7 @@ impl Resource {
 }
 
 /// A topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Topic {
     /// Its name.
     pub name: Arc<str>,
@@ -66,7 +66,7 @@ pub struct Topic {
 }
 
 /// A partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partition {
     /// Its replicas, the preferred leader first.
     pub replicas: Vec<NodeId>,
@@ -155,6 +155,11 @@ impl Image {
     /// A topic by id.
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.topics.get(self.names.get(&id)?)
+    }
+
+    /// A partition by its topic's name and its number.
+    pub fn partition(&self, topic: &str, partition: PartitionIndex) -> Option<&Partition> {
+        self.topics.get(topic)?.partitions.get(&partition)
     }
 
     /// How many topics there are.
@@ -397,6 +402,11 @@ impl Replay {
             (record, None) => self.image.apply(&record)?,
         }
         Ok(())
+    }
+
+    /// The image so far.
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     /// The image at the log's end, and whether the log ends within a transaction, which its next writer must abort.
