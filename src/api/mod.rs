@@ -1,6 +1,7 @@
 //! One file per API. A handler is a plain function that does stage one (everything that fixes order) and returns
 //! the reply, or a future of it (stage two). `table.rs` lists them.
 
+pub mod api_versions;
 pub mod table;
 
 use std::future::Future;
@@ -9,8 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
 
 use crate::broker::Broker;
+use crate::server::Service;
 use crate::storage::disk::FileSlice;
 use crate::wire::WireError;
 use crate::wire::fetch::Piece;
@@ -71,3 +74,14 @@ pub enum Refused {
 
 /// Stage one of a request.
 pub type Handler = fn(&Arc<Broker>, Request) -> Result<Reply, Refused>;
+
+impl Service for Arc<Broker> {
+    fn call(&self, request: Request) -> Result<Reply, Refused> {
+        let (key, version) = (request.header.api_key, request.header.api_version);
+        match table::find(key) {
+            Some(api) if (api.min..=api.max).contains(&version) => (api.handler)(self, request),
+            Some(api) if api.key == ApiKey::ApiVersions => api_versions::unsupported(request.header.correlation_id),
+            _ => Err(WireError::Unsupported { key, version }.into()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! ApiVersions (v0-v4): what this broker answers, so that clients choose their versions.
+//!
+//! v1 throttle time; v2 throttled after the answer; v3 compact, the client's name and version, features (KIP-511,
+//! KIP-584); v4 lists features whose lowest version is 0 (KAFKA-17011). Versions above are answered in v0 with the
+//! range of this API (semantics rule 35), so that newer clients can fall back.
+//!
+//! A feature is listed only when what it promises works: clients that see `transaction.version` 2 commit in another
+//! way (KIP-890), those that see `group.version` 1 may join by the consumer protocol (KIP-848).
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::table::APIS;
+use super::{Refused, Reply, Request};
+use crate::broker::Broker;
+use crate::wire::ErrorCode;
+use crate::wire::message::{decode_request, encode_response};
+
+/// The first version that carries the client's software and the features.
+const FLEXIBLE: i16 = 3;
+/// The first version that carries features whose lowest version is 0.
+const ZERO_FEATURES: i16 = 4;
+
+/// Feature names with the lowest and highest level that works here, by name.
+const FEATURES: &[(&str, i16, i16)] = &[("metadata.version", 7, 30)];
+
+/// Answers at once.
+pub fn handle(_broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
+    let header = request.header;
+    let software: ApiVersionsRequest = decode_request(ApiKey::ApiVersions, header.api_version, request.body.freeze())?;
+    let named = is_software(&software.client_software_name) && is_software(&software.client_software_version);
+    let response = if header.api_version < FLEXIBLE || named {
+        supported(header.api_version)
+    } else {
+        ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0)
+    };
+    let frame = encode_response(ApiKey::ApiVersions, header.api_version, header.correlation_id, &response)?;
+    Ok(Reply::Now(frame.into()))
+}
+
+/// The answer to a version that is not supported.
+pub fn unsupported(correlation_id: i32) -> Result<Reply, Refused> {
+    let own = APIS.iter().filter(|api| api.key == ApiKey::ApiVersions);
+    let own = own.map(|api| range(api.key, api.min, api.max)).collect();
+    let response = ApiVersionsResponse::default().with_error_code(ErrorCode::UNSUPPORTED_VERSION.0).with_api_keys(own);
+    Ok(Reply::Now(encode_response(ApiKey::ApiVersions, 0, correlation_id, &response)?.into()))
+}
+
+fn supported(version: i16) -> ApiVersionsResponse {
+    let apis = APIS.iter().map(|api| range(api.key, listed_min(api.key, api.min), api.max));
+    let features = FEATURES.iter().filter(|(_, min, _)| *min > 0 || version >= ZERO_FEATURES);
+    let features = features.map(|&(name, min, max)| {
+        SupportedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_min_version(min)
+            .with_max_version(max)
+    });
+    let response = ApiVersionsResponse::default().with_api_keys(apis.collect());
+    if version < FLEXIBLE { response } else { response.with_supported_features(features.collect()) }
+}
+
+/// As Kafka does: librdkafka takes a broker that does not list Produce v0 for one without compression (KAFKA-18659),
+/// so 0 is listed though 3 is the lowest that is answered.
+fn listed_min(key: ApiKey, min: i16) -> i16 {
+    if key == ApiKey::Produce { 0 } else { min }
+}
+
+fn range(key: ApiKey, min: i16, max: i16) -> ApiVersion {
+    ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+}
+
+/// Whether this can be the name or the version of a client's software: letters and digits, and between them also
+/// hyphens and dots.
+fn is_software(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::wire::fetch::Piece;
+
+    #[test]
+    fn software_is_named_as_kafka_allows() {
+        for good in ["a", "7", "pro.be-1", "apache-kafka-java", "3.9.0"] {
+            assert!(is_software(good), "{good}");
+        }
+        for bad in ["", "-a", "a b", "-", "1.", ".", "\u{e9}", "a_b", "unknown?"] {
+            assert!(!is_software(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn features_are_listed_from_v3_and_those_from_zero_from_v4() {
+        assert!(supported(2).supported_features.is_empty());
+        assert!(supported(3).supported_features.iter().all(|feature| feature.min_version > 0));
+        assert_eq!(supported(4).supported_features.len(), FEATURES.len());
+        assert_eq!(supported(4).api_keys.len(), APIS.len());
+    }
+
+    #[test]
+    fn an_unsupported_version_is_answered_in_v0() {
+        let Ok(Reply::Now(response)) = unsupported(7) else { panic!("no answer") };
+        let Some(Piece::Bytes(frame)) = response.0.first() else { panic!("no bytes") };
+        // Length, correlation id, UNSUPPORTED_VERSION, one API: 18, 0 to 4. Apache Kafka 4.3.1 sends the same bytes.
+        let expected = [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4];
+        assert_eq!(frame[..], expected);
+    }
+}
