@@ -1,7 +1,21 @@
 //! One file per API. A handler is a plain function that does stage one (everything that fixes order) and returns
 //! the reply, or a future of it (stage two). `table.rs` lists them.
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_config_resources;
+pub mod metadata;
+mod reply;
 pub mod table;
 
 use std::future::Future;

@@ -2,7 +2,11 @@
 
 use kafka_protocol::messages::ApiKey;
 
-use super::{Handler, api_versions};
+use super::{
+    Handler, alter_configs, api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
+    describe_configs, describe_log_dirs, describe_topic_partitions, find_coordinator, incremental_alter_configs,
+    init_producer_id, list_config_resources, metadata,
+};
 
 /// One API.
 #[derive(Debug)]
@@ -20,7 +24,20 @@ pub struct Api {
 /// All APIs, by key.
 pub const APIS: &[Api] = &[
     //
+    api(ApiKey::Metadata, 0, 13, metadata::handle),
+    api(ApiKey::FindCoordinator, 0, 6, find_coordinator::handle),
     api(ApiKey::ApiVersions, 0, 4, api_versions::handle),
+    api(ApiKey::CreateTopics, 2, 7, create_topics::handle),
+    api(ApiKey::DeleteTopics, 1, 6, delete_topics::handle),
+    api(ApiKey::InitProducerId, 0, 5, init_producer_id::handle),
+    api(ApiKey::DescribeConfigs, 1, 4, describe_configs::handle),
+    api(ApiKey::AlterConfigs, 0, 2, alter_configs::handle),
+    api(ApiKey::DescribeLogDirs, 1, 5, describe_log_dirs::handle),
+    api(ApiKey::CreatePartitions, 0, 3, create_partitions::handle),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1, incremental_alter_configs::handle),
+    api(ApiKey::DescribeCluster, 0, 2, describe_cluster::handle),
+    api(ApiKey::ListConfigResources, 0, 1, list_config_resources::handle),
+    api(ApiKey::DescribeTopicPartitions, 0, 0, describe_topic_partitions::handle),
 ];
 
 /// The API of a key.

@@ -1,7 +1,5 @@
 //! The command line: `ottla serve` and what comes later.
 
-mod serve;
-
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,22 +7,17 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::documentation;
-use serve::ServeArguments;
 
 /// A broker that speaks Apache Kafka's protocol.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version, args_conflicts_with_subcommands = true)]
+#[command(name = "ottla", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    #[command(flatten)]
-    serve: ServeArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the broker (what ottla does without a command).
-    Serve(Box<ServeArguments>),
     /// Print docs/configuration.md.
     #[command(hide = true)]
     Configuration,
@@ -42,19 +35,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let served = match arguments.command {
-        None => serve::serve(&arguments.serve),
-        Some(Command::Serve(arguments)) => serve::serve(&arguments),
+    match arguments.command {
+        None => ExitCode::SUCCESS,
         Some(Command::Configuration) => {
             let printed = std::io::stdout().write_all(documentation::markdown().as_bytes());
-            return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        }
-    };
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "ottla: {error}");
-            error.exit_code()
+            if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
 }

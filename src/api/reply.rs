@@ -1,0 +1,72 @@
+//! What handlers of metadata share: answers at once or once the metadata is durable, and addresses.
+
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Encodable, StrBytes};
+
+use super::{Peer, Refused, Reply};
+use crate::broker::Broker;
+use crate::storage::partition_log::{Durable, FlushFailed};
+use crate::wire::ErrorCode;
+use crate::wire::header::RequestHeader;
+use crate::wire::message::encode_response;
+
+/// Everything that can be done with a topic, as bits by the operations' numbers: read, write, create, delete, alter,
+/// describe, describe and alter its settings. Without an authorizer everybody may.
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// Everything that can be done with the cluster: create, alter, describe, cluster action, settings, idempotent write.
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// Answers at once.
+pub fn now<T: Encodable>(api: ApiKey, header: &RequestHeader, body: &T) -> Result<Reply, Refused> {
+    Ok(Reply::Now(encode_response(api, header.api_version, header.correlation_id, body)?.into()))
+}
+
+/// Answers once `durable` has ended, well or not.
+pub fn later<T: Encodable>(
+    api: ApiKey,
+    header: &RequestHeader,
+    durable: Durable,
+    body: impl FnOnce(Result<(), FlushFailed>) -> T + Send + 'static,
+) -> Reply {
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    Reply::Later(Box::pin(async move {
+        let body = body(durable.await);
+        Ok(encode_response(api, version, correlation_id, &body)?.into())
+    }))
+}
+
+/// Answers what the metadata says, once it is durable: nobody is told of what a crash could take back.
+pub fn settled<T>(broker: &Broker, api: ApiKey, header: &RequestHeader, body: T) -> Result<Reply, Refused>
+where
+    T: Encodable + Send + 'static,
+{
+    match broker.metadata.settled() {
+        None => now(api, header, &body),
+        // Where the flush failed, changes are refused; what is known is still told.
+        Some(durable) => Ok(later(api, header, durable, |_| body)),
+    }
+}
+
+/// The address that a client is told: the advertised one of the listener that it came by, else the one it dialled.
+pub fn address(broker: &Broker, peer: &Peer) -> (StrBytes, i32) {
+    match broker.config.advertised(&peer.listener) {
+        Some(advertised) => (text(&advertised.host), i32::from(advertised.port)),
+        None => (text(&peer.local.ip().to_canonical().to_string()), i32::from(peer.local.port())),
+    }
+}
+
+/// A text for a message.
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// A sentence for a message.
+pub fn sentence(text: String) -> StrBytes {
+    StrBytes::from_string(text)
+}
+
+/// What a client is told when metadata cannot be written.
+pub fn not_written(error: &impl std::fmt::Display) -> (ErrorCode, String) {
+    tracing::error!("metadata is not written: {error}");
+    (ErrorCode::KAFKA_STORAGE_ERROR, format!("The change is not on the disk: {error}"))
+}
