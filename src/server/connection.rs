@@ -89,15 +89,14 @@ impl<S: Service> Connection<S> {
 
     /// Obeys the registry.
     fn obey(&mut self) -> Result<(), End> {
+        // A connection that waits for memory is silent because the broker does not read from it.
+        let may_read = !self.ticket.waits();
         match self.entry.signal() {
-            Signal::None => {}
             Signal::Close => return Err(End::Shutdown),
             Signal::Drain => self.end_after_replies(End::Shutdown),
-            // Who waits for memory is kept from sending by the broker.
-            Signal::Idle | Signal::Stalled if self.ticket.waits() => {}
-            Signal::Idle if !self.replies.are_waited_for() => return Err(End::Idle),
-            Signal::Stalled if self.receiver.is_partial() => return Err(End::Stalled),
-            Signal::Idle | Signal::Stalled => {}
+            Signal::Idle if may_read && !self.replies.are_waited_for() => return Err(End::Idle),
+            Signal::Stalled if may_read && self.receiver.is_partial() => return Err(End::Stalled),
+            Signal::None | Signal::Idle | Signal::Stalled => {}
         }
         Ok(())
     }
@@ -296,7 +295,7 @@ impl<S: Service> Future for Connection<S> {
             let (client, listener) = (this.peer.remote, &*this.peer.listener);
             match end {
                 End::NoReply(panic @ NoReply::Panicked { .. }) => {
-                    error!(%client, listener, "{panic}; connection closed")
+                    error!(%client, listener, "{panic}; connection closed");
                 }
                 End::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     error!(%client, listener, "{error}; connection closed");
