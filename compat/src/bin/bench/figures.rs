@@ -7,6 +7,7 @@ use ottla_compat::{Broker, Durability, Program, Settings};
 
 use crate::first;
 use crate::load;
+use crate::performance::Performance;
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,8 @@ pub struct Run<'a> {
     pub scale: Scale,
     /// What an acknowledgement means.
     pub durability: Durability,
+    /// Produces and consumes as fast as it goes.
+    pub performance: &'a Performance,
     /// Tells what is being measured.
     pub progress: &'a dyn Fn(&str),
 }
@@ -118,18 +121,18 @@ impl Run<'_> {
                 if !warm {
                     (self.progress)("warm-up");
                     load::create_topic(&bootstrap, "warm-up", 1)?;
-                    load::produce(&bootstrap, "warm-up", 1, 1024, count / 5)?;
-                    load::consume(&bootstrap, "warm-up", 1, count / 5)?;
+                    self.performance.produce(&bootstrap, "warm-up", 1024, count / 5)?;
+                    self.performance.consume(&bootstrap, "warm-up", 1, count / 5)?;
                     warm = true;
                 }
                 let topic = format!("produce-{bytes}-{partitions}");
                 load::create_topic(&bootstrap, &topic, partitions)?;
                 self.figure(broker, values, &produce_name(size, partitions), bytes * count, || {
-                    load::produce(&bootstrap, &topic, partitions, bytes as usize, count).map(|took| rate(count, took))
+                    self.performance.produce(&bootstrap, &topic, bytes, count)
                 })?;
                 if consumes {
                     self.figure(broker, values, &consume_name(partitions), bytes * count, || {
-                        load::consume(&bootstrap, &topic, partitions, count).map(|took| rate(count, took))
+                        self.performance.consume(&bootstrap, &topic, partitions, count)
                     })?;
                 }
             }
@@ -177,7 +180,7 @@ impl Run<'_> {
             (self.progress)(&self.name(KILLED));
             let topic = "after-kill";
             load::create_topic(&broker.bootstrap(), topic, 1)?;
-            load::produce(&broker.bootstrap(), topic, 1, 1024, 10_000)?;
+            self.performance.produce(&broker.bootstrap(), topic, 1024, 10_000)?;
             broker.kill()?;
             let started = std::time::Instant::now();
             broker.begin()?;
@@ -210,10 +213,6 @@ fn consume_name(partitions: i32) -> String {
 
 fn latency_name(rate: u64) -> String {
     format!("end to end at {rate}/s, us")
-}
-
-fn rate(count: u64, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64()
 }
 
 fn millis(duration: Duration) -> f64 {

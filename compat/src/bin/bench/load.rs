@@ -1,7 +1,6 @@
-//! The load, as librdkafka puts it on: producers, consumers without a group, and records that carry their own clock.
+//! Topics for the load, and records that carry their own clock from a producer to a consumer.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -9,29 +8,11 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// How long a client may wait for anything.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// Counts what was refused; what was accepted is not reported one by one.
-#[derive(Default)]
-struct Refusals(AtomicU64);
-
-impl ClientContext for Refusals {}
-
-impl ProducerContext for Refusals {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if result.is_err() {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -56,77 +37,23 @@ pub fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> io::Result<
     }
 }
 
-/// Sends `count` records with acks=all, spread over the partitions; the time until the last was acknowledged.
-pub fn produce(bootstrap: &str, topic: &str, partitions: i32, size: usize, count: u64) -> io::Result<Duration> {
-    let mut config = client(bootstrap);
-    config.set("acks", "all").set("linger.ms", "5").set("batch.size", "1000000").set("batch.num.messages", "100000");
-    config.set("queue.buffering.max.messages", "500000").set("queue.buffering.max.kbytes", "1000000");
-    // A report for every record would cost the client more than the record itself; only refusals are reported.
-    config.set("delivery.report.only.error", "true");
-    let producer: BaseProducer<Refusals> = config.create_with_context(Refusals::default()).map_err(other)?;
-    // Known topic and open connection first: a client pays for that once.
-    producer.client().fetch_metadata(Some(topic), PATIENCE).map_err(other)?;
-    let payload: Vec<u8> = (0..size).map(|index| (index * 131 % 251) as u8).collect();
-    let started = Instant::now();
-    for number in 0..count {
-        // Runs of records go to one partition after the other, as a sticky partitioner's would.
-        let partition = i32::try_from(number / 500 % u64::from(partitions.unsigned_abs())).unwrap_or(0);
-        let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(&payload);
-        while let Err((error, back)) = producer.send(record) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(other(error));
-            }
-            producer.poll(Duration::from_millis(1));
-            record = back;
-        }
-    }
-    producer.flush(PATIENCE).map_err(other)?;
-    let took = started.elapsed();
-    match producer.context().0.load(Ordering::Relaxed) {
-        0 => Ok(took),
-        refused => Err(other(format!("{refused} of {count} records were refused"))),
-    }
-}
-
-fn consumer(bootstrap: &str, topic: &str, partitions: i32, from: Offset) -> io::Result<BaseConsumer> {
+fn consumer(bootstrap: &str, topic: &str) -> io::Result<BaseConsumer> {
     let mut config = client(bootstrap);
     config.set("group.id", "none").set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-    config.set("fetch.message.max.bytes", "4000000").set("fetch.max.bytes", "50000000");
-    config.set("queued.min.messages", "1000000").set("queued.max.messages.kbytes", "300000");
     let consumer: BaseConsumer = config.create().map_err(other)?;
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..partitions {
-        assignment.add_partition_offset(topic, partition, from).map_err(other)?;
-    }
+    assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(other)?;
     consumer.assign(&assignment).map_err(other)?;
     Ok(consumer)
-}
-
-/// Reads `count` records from the beginning; the time from the first poll to the last record.
-pub fn consume(bootstrap: &str, topic: &str, partitions: i32, count: u64) -> io::Result<Duration> {
-    let consumer = consumer(bootstrap, topic, partitions, Offset::Beginning)?;
-    let started = Instant::now();
-    let mut read = 0;
-    while read < count {
-        match consumer.poll(Duration::from_secs(1)) {
-            Some(message) => {
-                message.map_err(other)?;
-                read += 1;
-            }
-            None if started.elapsed() > PATIENCE => return Err(other(format!("only {read} of {count} records came"))),
-            None => {}
-        }
-    }
-    Ok(started.elapsed())
 }
 
 /// Microseconds from handing a record to the producer to having it from the consumer.
 pub fn latency(bootstrap: &str, topic: &str, rate: u64, during: Duration) -> io::Result<Histogram<u64>> {
     let clock = Instant::now();
-    let consumer = consumer(bootstrap, topic, 1, Offset::Beginning)?;
+    let consumer = consumer(bootstrap, topic)?;
     let mut config = client(bootstrap);
     config.set("acks", "all").set("linger.ms", "0").set("delivery.report.only.error", "true");
-    let producer: BaseProducer<Refusals> = config.create_with_context(Refusals::default()).map_err(other)?;
+    let producer: BaseProducer = config.create().map_err(other)?;
     // One record through both ends first, so that no connection is opened while the clock runs.
     send_stamped(&producer, topic, 0)?;
     receive(&consumer, clock)?;
@@ -158,7 +85,7 @@ pub fn latency(bootstrap: &str, topic: &str, rate: u64, during: Duration) -> io:
     })
 }
 
-fn send_stamped(producer: &BaseProducer<Refusals>, topic: &str, nanos: u64) -> io::Result<()> {
+fn send_stamped(producer: &BaseProducer, topic: &str, nanos: u64) -> io::Result<()> {
     let mut payload = [0_u8; 100];
     payload[..8].copy_from_slice(&nanos.to_be_bytes());
     let sent = producer.send(BaseRecord::<(), [u8]>::to(topic).partition(0).payload(&payload));

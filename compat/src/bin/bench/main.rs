@@ -3,6 +3,7 @@
 mod figures;
 mod first;
 mod load;
+mod performance;
 mod table;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::time::Instant;
 use ottla_compat::{Durability, Kafka, Program};
 
 use figures::{Run, Scale, suffix};
+use performance::Performance;
 use table::Table;
 
 const USAGE: &str = "usage: bench [--ottla BINARY] [--against kafka|nothing] [--figure NAME] [--rounds N] [--json FILE] \
@@ -75,6 +77,7 @@ fn bench(arguments: &Arguments) -> io::Result<()> {
         programs.push(("Apache Kafka", Program::Kafka(Kafka::find_or_download()?)));
     }
     let brokers: Vec<&'static str> = programs.iter().map(|(name, _)| *name).collect();
+    let performance = Performance::build()?;
     let mut table = Table::default();
     let started = Instant::now();
     for round in 1..=arguments.rounds {
@@ -92,6 +95,7 @@ fn bench(arguments: &Arguments) -> io::Result<()> {
                     wanted: &|figure| figure.contains(&arguments.figure),
                     scale: if arguments.quick { Scale::QUICK } else { Scale::FULL },
                     durability,
+                    performance: &performance,
                     progress: &progress,
                 };
                 for (figure, value) in run.measure(program.clone())? {
