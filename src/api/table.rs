@@ -3,9 +3,10 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::{
-    Handler, alter_configs, api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_log_dirs, describe_topic_partitions, find_coordinator, incremental_alter_configs,
-    init_producer_id, list_config_resources, metadata,
+    Handler, alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator,
+    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
 };
 
 /// One API.
@@ -24,12 +25,17 @@ pub struct Api {
 /// All APIs, by key.
 pub const APIS: &[Api] = &[
     //
+    api(ApiKey::Produce, 3, 13, produce::handle),
+    api(ApiKey::Fetch, 4, 18, fetch::handle),
+    api(ApiKey::ListOffsets, 1, 11, list_offsets::handle),
     api(ApiKey::Metadata, 0, 13, metadata::handle),
     api(ApiKey::FindCoordinator, 0, 6, find_coordinator::handle),
     api(ApiKey::ApiVersions, 0, 4, api_versions::handle),
     api(ApiKey::CreateTopics, 2, 7, create_topics::handle),
     api(ApiKey::DeleteTopics, 1, 6, delete_topics::handle),
+    api(ApiKey::DeleteRecords, 0, 2, delete_records::handle),
     api(ApiKey::InitProducerId, 0, 5, init_producer_id::handle),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4, offset_for_leader_epoch::handle),
     api(ApiKey::DescribeConfigs, 1, 4, describe_configs::handle),
     api(ApiKey::AlterConfigs, 0, 2, alter_configs::handle),
     api(ApiKey::DescribeLogDirs, 1, 5, describe_log_dirs::handle),

@@ -1,5 +1,7 @@
 //! The command line: `ottla serve` and what comes later.
 
+mod serve;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,17 +9,22 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::documentation;
+use serve::ServeArguments;
 
 /// A broker that speaks Apache Kafka's protocol.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version)]
+#[command(name = "ottla", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the broker (what ottla does without a command).
+    Serve(Box<ServeArguments>),
     /// Print docs/configuration.md.
     #[command(hide = true)]
     Configuration,
@@ -35,11 +42,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match arguments.command {
-        None => ExitCode::SUCCESS,
+    let served = match arguments.command {
+        None => serve::serve(&arguments.serve),
+        Some(Command::Serve(arguments)) => serve::serve(&arguments),
         Some(Command::Configuration) => {
             let printed = std::io::stdout().write_all(documentation::markdown().as_bytes());
-            if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "ottla: {error}");
+            error.exit_code()
         }
     }
 }

@@ -1,0 +1,256 @@
+//! Produce (v3-v13): check, append, acknowledge (semantics rules 1-10).
+//!
+//! v4 storage errors; v5 log start; v7 zstd; v8 record errors and messages; v9 flexible; v10 leader hints;
+//! v11-v12 transactions of KIP-890; v13 topic ids.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ApiKey, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Refused, Reply, Request, Response};
+use crate::broker::Broker;
+use crate::clock;
+use crate::log::{AppendError, Appended, Origin};
+use crate::metadata::topic_name::is_internal;
+use crate::storage::partition_log::Durable;
+use crate::types::{Offset, PartitionIndex, TimestampMs};
+use crate::wire::batch::BatchHeader;
+use crate::wire::message::encode_response;
+use crate::wire::produce::{ProduceRequest, TopicRef, decode};
+use crate::wire::{ErrorCode, WireError};
+
+/// Only this client id may write to internal topics, as in Kafka.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// One topic's outcomes.
+struct TopicOutcome {
+    topic: TopicRef,
+    partitions: Vec<Outcome>,
+}
+
+/// What became of one partition's batch.
+struct Outcome {
+    index: PartitionIndex,
+    error: ErrorCode,
+    base_offset: Offset,
+    log_append_time: TimestampMs,
+    log_start_offset: Offset,
+    message: Option<String>,
+    record_errors: Vec<(i32, String)>,
+    /// Still to come before an acks=all answer may leave.
+    durable: Option<Durable>,
+}
+
+/// Stage one: every batch has its offset, or its error.
+pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
+    let version = request.header.api_version;
+    let correlation_id = request.header.correlation_id;
+    let body = decode(version, request.body)?;
+    let (acks, timeout_ms) = (body.acks, body.timeout_ms);
+    let is_admin = request.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
+    let mut outcomes = append_all(broker, version, is_admin, body);
+    match acks {
+        0 => close_on_error(&outcomes),
+        -1 => Ok(Reply::Later(Box::pin(async move {
+            acknowledge(&mut outcomes, Duration::from_millis(timeout_ms.max(0) as u64)).await;
+            Ok(respond(version, correlation_id, outcomes)?)
+        }))),
+        _ => Ok(Reply::Now(respond(version, correlation_id, outcomes)?)),
+    }
+}
+
+/// When is it acknowledged? acks=1: when it has its offset. acks=all: when its log says that it is durable,
+/// or with an error after the client's timeout.
+async fn acknowledge(outcomes: &mut [TopicOutcome], timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    for outcome in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        let Some(durable) = outcome.durable.take() else { continue };
+        match timeout_at(deadline, durable).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => {
+                tracing::error!(partition = %outcome.index, error = %failed, "an append could not be made durable");
+                outcome.error = ErrorCode::KAFKA_STORAGE_ERROR;
+            }
+            Err(_) => outcome.error = ErrorCode::REQUEST_TIMED_OUT,
+        }
+    }
+}
+
+/// A producer that wants no answer learns of an error by losing its connection.
+fn close_on_error(outcomes: &[TopicOutcome]) -> Result<Reply, Refused> {
+    let failed = outcomes.iter().flat_map(|topic| &topic.partitions).find(|outcome| outcome.error != ErrorCode::NONE);
+    match failed {
+        None => Ok(Reply::Nothing),
+        Some(outcome) => {
+            Err(Refused::Close(format!("acks=0 and partition {} failed with {}", outcome.index, outcome.error.name())))
+        }
+    }
+}
+
+fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceRequest) -> Vec<TopicOutcome> {
+    let refusal = refuse_whole(&body);
+    let ProduceRequest { acks, transactional_id, topics, .. } = body;
+    let append = |topic: &TopicRef, index, records: Option<BytesMut>| {
+        if let Some(error) = refusal {
+            return Outcome::failed(index, error);
+        }
+        append(broker, version, is_admin, transactional_id.is_some(), topic, index, records)
+            .map(|(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)))
+            .unwrap_or_else(|outcome| outcome)
+    };
+    topics
+        .into_iter()
+        .map(|topic| TopicOutcome {
+            partitions: topic
+                .partitions
+                .into_iter()
+                .map(|partition| append(&topic.topic, partition.index, partition.records))
+                .collect(),
+            topic: topic.topic,
+        })
+        .collect()
+}
+
+/// The error that all partitions get, before any is looked at.
+fn refuse_whole(body: &ProduceRequest) -> Option<ErrorCode> {
+    if !(-1..=1).contains(&body.acks) {
+        return Some(ErrorCode::INVALID_REQUIRED_ACKS);
+    }
+    let transactional = || {
+        let batches = body.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_deref());
+        batches.filter_map(|bytes| BatchHeader::parse(bytes).ok()).any(|header| header.is_transactional())
+    };
+    // Without its transactional id a producer cannot show that it may use one.
+    (body.transactional_id.is_none() && transactional()).then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+}
+
+fn append(
+    broker: &Broker,
+    version: i16,
+    is_admin: bool,
+    has_transactional_id: bool,
+    topic: &TopicRef,
+    index: PartitionIndex,
+    records: Option<BytesMut>,
+) -> Result<(Appended, Durable), Outcome> {
+    let fail = |error| Outcome::failed(index, error);
+    let name = broker.topic_name(topic).map_err(fail)?;
+    let found = broker.find(&name, index).map_err(fail)?;
+    if is_internal(&name) && !is_admin {
+        return Err(fail(ErrorCode::INVALID_TOPIC_EXCEPTION));
+    }
+    let batch = records.unwrap_or_default();
+    if has_transactional_id && BatchHeader::parse(&batch).is_ok_and(|header| header.is_transactional()) {
+        // No transactional id is known to this broker yet: InitProducerId hands out none.
+        return Err(fail(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
+    }
+    match found.log.append(batch, Origin::Client { version }, clock::now()) {
+        Ok(appended) => {
+            let durable = found.log.durable(appended.last_offset);
+            Ok((appended, durable))
+        }
+        Err(error) => {
+            tracing::debug!(topic = &*name, partition = %index, %error, "a batch is refused");
+            Err(Outcome::refused(index, error, found.log.offsets().log_start))
+        }
+    }
+}
+
+impl Outcome {
+    fn appended(index: PartitionIndex, appended: Appended, durable: Option<Durable>) -> Self {
+        Self {
+            index,
+            error: ErrorCode::NONE,
+            base_offset: appended.base_offset,
+            log_append_time: appended.log_append_time,
+            log_start_offset: appended.log_start_offset,
+            message: None,
+            record_errors: Vec::new(),
+            durable,
+        }
+    }
+
+    fn failed(index: PartitionIndex, error: ErrorCode) -> Self {
+        Self {
+            index,
+            error,
+            base_offset: Offset(-1),
+            log_append_time: TimestampMs::NONE,
+            log_start_offset: Offset(-1),
+            message: None,
+            record_errors: Vec::new(),
+            durable: None,
+        }
+    }
+
+    /// As Kafka answers: errors about the batch's content tell the log's start, and only rules for records a message.
+    fn refused(index: PartitionIndex, error: AppendError, log_start_offset: Offset) -> Self {
+        let code = error_code(&error);
+        let plain = Self::failed(index, code);
+        match error {
+            AppendError::InvalidRecord { message, records } | AppendError::InvalidTimestamp { message, records } => {
+                Self { log_start_offset, message: Some(message), record_errors: records, ..plain }
+            }
+            AppendError::OutOfOrderSequence(_)
+            | AppendError::InvalidProducerEpoch(_)
+            | AppendError::InvalidTxnState(_)
+            | AppendError::UnsupportedFormat(_) => Self { log_start_offset, ..plain },
+            _ => plain,
+        }
+    }
+}
+
+fn error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Corrupt(_) => ErrorCode::CORRUPT_MESSAGE,
+        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::InvalidRecord { .. } => ErrorCode::INVALID_RECORD,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::INVALID_TIMESTAMP,
+        AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        AppendError::UnsupportedFormat(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        AppendError::OutOfOrderSequence(_) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        AppendError::InvalidTxnState(_) => ErrorCode::INVALID_TXN_STATE,
+        AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+fn respond(version: i16, correlation_id: i32, outcomes: Vec<TopicOutcome>) -> Result<Response, WireError> {
+    let responses = outcomes.into_iter().map(topic_response).collect();
+    let body = ProduceResponse::default().with_responses(responses);
+    Ok(encode_response(ApiKey::Produce, version, correlation_id, &body)?.into())
+}
+
+fn topic_response(outcome: TopicOutcome) -> TopicProduceResponse {
+    let response = TopicProduceResponse::default()
+        .with_partition_responses(outcome.partitions.into_iter().map(partition_response).collect());
+    match outcome.topic {
+        TopicRef::Name(name) => response.with_name(TopicName(StrBytes::from_string(name.into_string()))),
+        TopicRef::Id(id) => response.with_topic_id(id.0),
+    }
+}
+
+fn partition_response(outcome: Outcome) -> PartitionProduceResponse {
+    let record_errors = outcome.record_errors.into_iter().map(|(index, message)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(index)
+            .with_batch_index_error_message(Some(StrBytes::from_string(message)))
+    });
+    PartitionProduceResponse::default()
+        .with_index(outcome.index.0)
+        .with_error_code(outcome.error.0)
+        .with_base_offset(outcome.base_offset.0)
+        .with_log_append_time_ms(outcome.log_append_time.0)
+        .with_log_start_offset(outcome.log_start_offset.0)
+        .with_record_errors(record_errors.collect())
+        .with_error_message(outcome.message.map(StrBytes::from_string))
+}
