@@ -4,18 +4,21 @@
 //! KIP-584); v4 lists features whose lowest version is 0 (KAFKA-17011). Versions above are answered in v0 with the
 //! range of this API (semantics rule 35), so that newer clients can fall back.
 //!
-//! A feature is listed only when what it promises works: clients that see `transaction.version` 2 commit in another
-//! way (KIP-890), those that see `group.version` 1 may join by the consumer protocol (KIP-848).
+//! A feature is listed only when what it promises works, whatever the metadata log finalizes: clients that see
+//! `transaction.version` 2 commit in another way (KIP-890), those that see `group.version` 1 may join by the consumer
+//! protocol (KIP-848).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kafka_protocol::messages::api_versions_response::{ApiVersion, SupportedFeatureKey};
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::table::APIS;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
+use crate::metadata::bootstrap::METADATA_VERSION;
 use crate::wire::ErrorCode;
 use crate::wire::message::{decode_request, encode_response};
 
@@ -25,15 +28,22 @@ const FLEXIBLE: i16 = 3;
 const ZERO_FEATURES: i16 = 4;
 
 /// Feature names with the lowest and highest level that works here, by name.
-const FEATURES: &[(&str, i16, i16)] = &[("metadata.version", 7, 30)];
+const FEATURES: &[(&str, i16, i16)] = &[(METADATA_VERSION, 7, 30)];
 
 /// Answers at once.
-pub fn handle(_broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
+pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
     let software: ApiVersionsRequest = decode_request(ApiKey::ApiVersions, header.api_version, request.body.freeze())?;
     let named = is_software(&software.client_software_name) && is_software(&software.client_software_version);
-    let response = if header.api_version < FLEXIBLE || named {
+    let response = if header.api_version < FLEXIBLE {
         supported(header.api_version)
+    } else if named {
+        let image = broker.metadata.image();
+        // Where in the metadata log this broker registered: what is finalized was so by then.
+        let epoch = image.broker(broker.config.node_id).map_or(-1, |registered| registered.epoch);
+        supported(header.api_version)
+            .with_finalized_features_epoch(epoch)
+            .with_finalized_features(finalized(image.features()))
     } else {
         ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0)
     };
@@ -60,6 +70,18 @@ fn supported(version: i16) -> ApiVersionsResponse {
     });
     let response = ApiVersionsResponse::default().with_api_keys(apis.collect());
     if version < FLEXIBLE { response } else { response.with_supported_features(features.collect()) }
+}
+
+/// The finalized levels of the features that are listed.
+fn finalized(levels: &BTreeMap<String, i16>) -> Vec<FinalizedFeatureKey> {
+    let listed = FEATURES.iter().filter_map(|&(name, ..)| Some((name, *levels.get(name)?)));
+    let keys = listed.map(|(name, level)| {
+        FinalizedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_max_version_level(level)
+            .with_min_version_level(level)
+    });
+    keys.collect()
 }
 
 /// As Kafka does: librdkafka takes a broker that does not list Produce v0 for one without compression (KAFKA-18659),
@@ -103,6 +125,14 @@ mod tests {
         assert!(supported(3).supported_features.iter().all(|feature| feature.min_version > 0));
         assert_eq!(supported(4).supported_features.len(), FEATURES.len());
         assert_eq!(supported(4).api_keys.len(), APIS.len());
+    }
+
+    #[test]
+    fn only_listed_features_are_finalized() {
+        let levels = [("metadata.version", 29), ("transaction.version", 2)];
+        let found = finalized(&levels.map(|(name, level)| (name.to_owned(), level)).into());
+        let found = found.iter().map(|key| (&*key.name, key.min_version_level, key.max_version_level));
+        assert_eq!(found.collect::<Vec<_>>(), [("metadata.version", 29, 29)]);
     }
 
     #[test]
