@@ -44,6 +44,7 @@ impl Place {
         LogManager::open(Arc::clone(&self.disk), config).unwrap()
     }
 
+    #[allow(clippy::unused_self)]
     fn log(&self, manager: &LogManager, config: LogConfig) -> Arc<dyn PartitionLog> {
         manager.create(&TopicPartition::new("t", PartitionIndex(0)), TopicId(uuid::Uuid::from_u128(7)), config).unwrap()
     }

@@ -42,7 +42,8 @@ pub struct VolumeSpace {
     pub usable_bytes: u64,
 }
 
-/// An open file.
+/// An open file. That it has a length does not make it a collection.
+#[allow(clippy::len_without_is_empty)]
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Writes all bytes at a position.
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;

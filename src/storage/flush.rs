@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::checkpoint::{encode_epochs, replace_file};
 use super::disk::Disk;
@@ -16,6 +17,7 @@ use super::partition_log::{Durable, FlushFailed};
 use super::producer_snapshot;
 use super::segment::{Segment, file_name};
 use super::state::{FlushState, State, TakenSnapshot};
+use crate::clock;
 use crate::types::Offset;
 
 /// Bytes after which the recovery point moves: about what a recovery has to read at most, beside what was not flushed.
@@ -58,8 +60,27 @@ impl LocalPartition {
             self.shared.workers.flush(Arc::clone(&self));
         }
         if let Some(checkpoint) = checkpoint {
-            self.checkpoint_in_background(checkpoint);
+            self.checkpoint_in_background(&checkpoint);
         }
+    }
+
+    /// `flush.ms`: what was appended until then is flushed then.
+    pub(super) fn flush_later(&self, delay_ms: i64) {
+        let partition = self.me.clone();
+        let task = move || {
+            let Some(partition) = partition.upgrade() else { return };
+            let flush = {
+                let mut state = partition.state.lock();
+                state.flush_timer = false;
+                state.flush_wanted = state.log_end;
+                partition.ask_for_flush(&mut state)
+            };
+            if flush {
+                partition.shared.workers.flush(Arc::clone(&partition));
+            }
+        };
+        let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
+        self.shared.workers.later(delay, Box::new(task));
     }
 
     fn begin_round(&self) -> Option<Round> {
@@ -71,6 +92,9 @@ impl LocalPartition {
         }
         state.flush = FlushState::Running { again: false };
         let everything = waits || state.flush_wanted > state.durable_end;
+        if everything && state.bytes_since_checkpoint >= CHECKPOINT_BYTES {
+            state.producers.expire(clock::now(), self.shared.producer_id_expiration_ms);
+        }
         Some(plan_round(&mut state, everything, false))
     }
 
@@ -101,16 +125,20 @@ impl LocalPartition {
         state.failed = Some(reason.into());
     }
 
-    fn checkpoint_in_background(&self, checkpoint: Checkpoint) {
-        let result = self.write_checkpoint(&checkpoint, false);
+    fn checkpoint_in_background(&self, checkpoint: &Checkpoint) {
+        let result = self.write_checkpoint(checkpoint, false);
         let mut state = self.state.lock();
         state.checkpointing = false;
         match result {
-            Ok(()) => checkpointed(&mut state, &checkpoint),
+            Ok(()) => state.recovery_point = state.recovery_point.max(checkpoint.recovery_point),
             // The recovery point stays where it was: a crash costs a longer scan, no record.
             Err(error) => {
                 tracing::warn!("{}: the recovery point cannot be moved: {error}", self.name);
                 state.checkpoint_failed |= error.kind() != io::ErrorKind::StorageFull;
+                state.epochs_dirty |= checkpoint.epochs.is_some();
+                for segment in &mut state.segments {
+                    segment.index_dirty |= checkpoint.segments.iter().any(|tried| Arc::ptr_eq(tried, &segment.segment));
+                }
             }
         }
     }
@@ -265,10 +293,6 @@ fn took_effect(state: &mut State, round: &Round) {
         }
     }
     state.durable_end = state.durable_end.max(round.target);
-}
-
-fn checkpointed(state: &mut State, checkpoint: &Checkpoint) {
-    state.recovery_point = state.recovery_point.max(checkpoint.recovery_point);
 }
 
 /// Ends when everything up to and including `last` is durable.

@@ -2,7 +2,7 @@
 //!
 //! Opening the folder costs the same whatever it holds: the lock, `meta.properties` and two checkpoint files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,9 +95,13 @@ pub struct LogManager {
     shared: Arc<Shared>,
     /// The broker before this one stopped in order.
     clean_start: bool,
-    topics: RwLock<HashMap<Arc<str>, BTreeMap<PartitionIndex, Arc<Slot>>>>,
+    topics: RwLock<Topics>,
+    /// Folders that this broker renamed for deletion: they wait for `file.delete.delay.ms`.
+    doomed: Arc<Mutex<HashSet<PathBuf>>>,
     lock: Mutex<Option<FolderLock>>,
 }
+
+type Topics = HashMap<Arc<str>, BTreeMap<PartitionIndex, Arc<Slot>>>;
 
 /// A known partition, opened or not.
 #[derive(Debug)]
@@ -131,7 +135,7 @@ impl LogManager {
     /// With [`Durability::Memory`] the disk is to be a [`super::memory_disk::MemoryDisk`].
     pub fn open_as(disk: Arc<dyn Disk>, config: StorageConfig, identity: Identity) -> Result<Arc<Self>, StorageError> {
         let dir = config.dir;
-        disk.create_dir_all(&dir).map_err(|source| io_error("creating", &dir, source))?;
+        create_folder(disk.as_ref(), &dir).map_err(|source| io_error("creating", &dir, source))?;
         let lock = FolderLock::take(disk.as_ref(), &dir)?;
         let on_disk = config.durability != Durability::Memory;
         let meta = load_meta(disk.as_ref(), &dir, identity)?;
@@ -149,6 +153,7 @@ impl LogManager {
             shared: Arc::new(shared),
             clean_start,
             topics: RwLock::default(),
+            doomed: Arc::default(),
             lock: Mutex::new(Some(lock)),
         };
         if on_disk {
@@ -184,6 +189,7 @@ impl LogManager {
 
     /// Makes a partition known whose metadata was replayed; its files are opened (and, after an unclean stop,
     /// recovered) at the first [`Self::get`].
+    #[allow(clippy::needless_pass_by_value)]
     pub fn register(&self, partition: TopicPartition, topic: TopicId, config: LogConfig) {
         self.slot(&partition, topic, config);
     }
@@ -223,6 +229,7 @@ impl LogManager {
             return Ok(());
         }
         let doomed = self.dir.join(doomed_name(partition, DELETED));
+        self.doomed.lock().insert(doomed.clone());
         disk.rename(&dir, &doomed).map_err(|source| io_error("deleting", &dir, source))?;
         self.shared.checkpoints.forget(partition).map_err(|source| io_error("forgetting", &dir, source))?;
         self.remove_later(doomed, delay);
@@ -338,11 +345,16 @@ impl LogManager {
 
     /// What an earlier broker had no time to delete.
     fn remove_leftovers(&self) {
-        let (shared, dir) = (Arc::clone(&self.shared), self.dir.clone());
+        let (shared, dir) = (Arc::downgrade(&self.shared), self.dir.clone());
+        let own = Arc::clone(&self.doomed);
         let task = move || {
+            let Some(shared) = shared.upgrade() else { return };
             for path in shared.disk.read_dir(&dir).unwrap_or_default() {
                 let doomed = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(DELETED));
-                if doomed && let Err(error) = shared.disk.remove_dir_all(&path) {
+                if doomed
+                    && !own.lock().contains(&path)
+                    && let Err(error) = shared.disk.remove_dir_all(&path)
+                {
                     tracing::warn!("{} cannot be removed: {error}", path.display());
                 }
             }
@@ -375,6 +387,23 @@ pub(super) fn doomed_name(partition: &TopicPartition, suffix: &str) -> String {
     let room = 255_usize.saturating_sub(rest.len());
     let topic: String = partition.topic.chars().take(room).collect();
     format!("{topic}{rest}")
+}
+
+/// Creates the data folder; it and its parents are durable before `meta.properties` is written into it.
+fn create_folder(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
+    disk.create_dir_all(dir)?;
+    if disk.exists(&dir.join(META_PROPERTIES)) {
+        return Ok(());
+    }
+    for parent in dir.ancestors().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match disk.sync_dir(parent) {
+            // A folder that may not be read was not created here.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn load_meta(disk: &dyn Disk, dir: &Path, identity: Identity) -> Result<MetaProperties, StorageError> {

@@ -4,6 +4,9 @@ pub mod checkpoint;
 #[cfg(test)]
 mod contract_tests;
 pub mod disk;
+#[cfg(test)]
+mod fault_tests;
+pub mod faulty_disk;
 mod flush;
 mod index_file;
 mod lock;

@@ -55,6 +55,8 @@ pub struct LocalPartition {
 struct Afterwards {
     watchers: Watchers,
     flush: bool,
+    /// `flush.ms`, when nobody waits for it yet.
+    timer: Option<i64>,
 }
 
 impl LocalPartition {
@@ -73,9 +75,9 @@ impl LocalPartition {
         config: &LogConfig,
         batch: &mut [u8],
         mut header: BatchHeader,
-        origin: Origin,
-        now: TimestampMs,
-    ) -> Result<(Appended, Afterwards), AppendError> {
+        (origin, now): (Origin, TimestampMs),
+        afterwards: &mut Afterwards,
+    ) -> Result<Appended, AppendError> {
         check_writable(state)?;
         if let Decision::Duplicate(original) = state.producers.decide(&header, origin)? {
             let appended = Appended {
@@ -85,18 +87,17 @@ impl LocalPartition {
                 log_start_offset: state.log_start,
                 duplicate: true,
             };
-            return Ok((appended, Afterwards::default()));
+            return Ok(appended);
         }
         header.base_offset = state.log_end;
         header.partition_leader_epoch = state.leader_epoch;
-        let mut afterwards = Afterwards::default();
         if should_roll(state, &header, config, now) {
             self.roll(state, config, now).map_err(|error| self.storage_error("cannot open a new segment", &error))?;
             afterwards.flush = self.ask_for_flush(state);
         }
         batch::assign_offset(batch, header.base_offset, header.partition_leader_epoch);
         let position = self.write(state, batch)?;
-        self.took(state, &Found { position, header }, now);
+        took(state, &Found { position, header }, now);
 
         let waits = self.waits_for_disk(config);
         if !waits {
@@ -107,15 +108,17 @@ impl LocalPartition {
         if waits || flush_messages {
             state.flush_wanted = state.log_end;
             afterwards.flush |= self.ask_for_flush(state);
+        } else if self.shared.durability == Durability::Os && config.flush_ms < i64::MAX && !state.flush_timer {
+            state.flush_timer = true;
+            afterwards.timer = Some(config.flush_ms);
         }
-        let appended = Appended {
+        Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
             log_append_time: TimestampMs::NONE,
             log_start_offset: state.log_start,
             duplicate: false,
-        };
-        Ok((appended, afterwards))
+        })
     }
 
     /// One write at the end of the active segment. On failure the end stays where it was.
@@ -137,28 +140,6 @@ impl LocalPartition {
         // What was written of it goes now, or before the next write.
         state.torn = active.segment.log().and_then(|log| log.set_len(position)).is_err();
         Err(self.storage_error("cannot append", &error))
-    }
-
-    /// Takes over a batch that is in the file now.
-    fn took(&self, state: &mut State, found: &Found, now: TimestampMs) {
-        let header = &found.header;
-        state.producers.apply(header, now);
-        state.epochs_dirty |= state.epochs.assign(header.partition_leader_epoch, header.base_offset);
-        state.log_end = header.next_offset();
-        state.recent.push(header.base_offset, found.position);
-        state.bytes_since_checkpoint += header.size() as u64;
-        if found.position == 0 {
-            state.tail.first_batch_timestamp = header.max_timestamp;
-        }
-        if let Some(active) = state.segments.last_mut() {
-            active.size = found.end();
-            if state.tail.index.is_due() {
-                active.index_dirty = true;
-                active.segment.with_open_index(|index| state.tail.index.add(Some(index), found));
-            } else {
-                state.tail.index.add(None, found);
-            }
-        }
     }
 
     /// Opens a new segment at the log's end. The old one is flushed and finished by the pool.
@@ -218,18 +199,24 @@ impl PartitionLog for LocalPartition {
     fn append(&self, batch: BytesMut, origin: Origin, now: TimestampMs) -> Result<Appended, AppendError> {
         let config = self.config();
         let Validated { mut batch, header, log_append_time } = validate::validate(batch, &config, origin, now)?;
-        let (mut appended, afterwards) = {
+        let mut afterwards = Afterwards::default();
+        let result = {
             let mut state = self.state.lock();
-            self.append_locked(&mut state, &config, &mut batch, header, origin, now)?
+            self.append_locked(&mut state, &config, &mut batch, header, (origin, now), &mut afterwards)
         };
-        if !appended.duplicate {
-            appended.log_append_time = log_append_time;
-        }
+        // Also when it failed: a segment may have been rolled before.
         afterwards.watchers.notify();
         if afterwards.flush
             && let Some(me) = self.me.upgrade()
         {
             self.shared.workers.flush(me);
+        }
+        if let Some(delay_ms) = afterwards.timer {
+            self.flush_later(delay_ms);
+        }
+        let mut appended = result?;
+        if !appended.duplicate {
+            appended.log_append_time = log_append_time;
         }
         Ok(appended)
     }
@@ -313,6 +300,28 @@ pub(super) fn new_tail(config: &LogConfig, now: TimestampMs) -> ActiveTail {
         created: now,
         first_batch_timestamp: TimestampMs::NONE,
         jitter_ms: roll::jitter(config, random),
+    }
+}
+
+/// Takes over a batch that is in the file now.
+fn took(state: &mut State, found: &Found, now: TimestampMs) {
+    let header = &found.header;
+    state.producers.apply(header, now);
+    state.epochs_dirty |= state.epochs.assign(header.partition_leader_epoch, header.base_offset);
+    state.log_end = header.next_offset();
+    state.recent.push(header.base_offset, found.position);
+    state.bytes_since_checkpoint += header.size() as u64;
+    if found.position == 0 {
+        state.tail.first_batch_timestamp = header.max_timestamp;
+    }
+    if let Some(active) = state.segments.last_mut() {
+        active.size = found.end();
+        if state.tail.index.is_due() {
+            active.index_dirty = true;
+            active.segment.with_open_index(|index| state.tail.index.add(Some(index), found));
+        } else {
+            state.tail.index.add(None, found);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ pub struct OffsetAndTimestamp {
 
 /// One partition's log.
 ///
-/// Every method takes the short per-partition lock at most, and none blocks on fsync.
+/// Every method takes the short per-partition lock at most, and none but `delete_records` blocks on fsync.
 pub trait PartitionLog: Send + Sync {
     /// Checks one batch and appends it: offset and order are fixed when this returns. Visible at once to `LogEnd`
     /// readers; to others when the high watermark has passed it.
@@ -118,11 +118,11 @@ pub trait PartitionLog: Send + Sync {
     /// The offsets now.
     fn offsets(&self) -> LogOffsets;
 
-    /// `watcher` is notified once, at the next change of a watermark or of the log's state (append, deletion, failure).
+    /// `watcher` is notified once: when the high watermark or the log's start moves next, or the log fails or is deleted.
     /// Forgotten when the caller drops it.
     fn watch(&self, watcher: &Arc<Notify>);
 
-    /// First record with a timestamp at or after `target` (rule 28). `None` when there is none.
+    /// First record with a timestamp at or after `target` (rule 28) below the high watermark. `None` when there is none.
     fn offset_for_timestamp(&self, target: TimestampMs) -> Result<Option<OffsetAndTimestamp>, ReadError>;
 
     /// The record with the largest timestamp (ListOffsets -3).
@@ -139,7 +139,7 @@ pub trait PartitionLog: Send + Sync {
     fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch>;
 
     /// Moves the log's start up to `before` (at most the high watermark) and drops segments below it (DeleteRecords).
-    /// Returns the new log start.
+    /// Returns the new log start. Waits for the disk: the new start is durable before files go.
     fn delete_records(&self, before: Offset) -> Result<Offset, ReadError>;
 
     /// Takes over changed settings.

@@ -131,7 +131,7 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
     let found_clean = opening.clean && loader.walk_tail()?;
     if !found_clean {
         loader.recover(recovery_point, log_start, &listing.snapshots)?;
-        if shared.durability != Durability::Memory {
+        if shared.durability != Durability::Memory && !created {
             loader.make_durable()?;
         }
     }
@@ -144,8 +144,7 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
     let maintenance = loader.sort_out_snapshots(&listing.snapshots)?;
     let mut state = loader.into_state(log_start);
     state.recovery_point = recovery_point.min(state.log_end);
-    // Whether the last broker flushed the folder after it rolled is not known: the next acknowledgement waits for it.
-    state.dir_dirty = created || !found_clean || state.log_end == log_start;
+    state.dir_dirty = created || found_clean;
     Ok((state, maintenance))
 }
 
@@ -266,18 +265,28 @@ impl<'a> Loader<'a> {
         self.log_end = self.first_base();
         let begin = self.segments.partition_point(|state| state.segment.base() <= start).saturating_sub(1);
         let mut at = begin;
+        let mut whole = true;
         while at < self.segments.len() {
-            let whole = self.recover_segment(at, start, recovery_point)?;
-            at += 1;
-            if !whole {
-                // What follows a hole was never acknowledged.
+            if !whole || (at > begin && !self.follows(at, recovery_point)) {
+                // What comes after a hole was never acknowledged.
                 for gone in self.segments.split_off(at) {
+                    tracing::warn!("{} is removed: it does not follow", gone.segment.path(".log").display());
                     gone.segment.remove()?;
                 }
+                break;
             }
+            whole = self.recover_segment(at, start, recovery_point)?;
+            at += 1;
         }
         self.epochs_changed |= self.epochs.truncate_from_end(self.log_end);
         Ok(())
+    }
+
+    /// Whether a segment goes on where the one before it ends. A power cut can take the end of one and leave the next,
+    /// or bring back one that was removed. What was compacted may have gaps.
+    fn follows(&self, at: usize, recovery_point: Offset) -> bool {
+        let Some(base) = self.segments.get(at).map(|state| state.segment.base()) else { return false };
+        base == self.log_end || base <= recovery_point || (self.opening.config.compact && base > self.log_end)
     }
 
     /// Scans one segment; `false` when it had to be cut.
@@ -407,6 +416,9 @@ impl<'a> Loader<'a> {
             state.segment.log()?.sync_data()?;
             state.synced = state.size;
         }
+        // Whether the last broker came to flush the folders after it created or rolled is not known.
+        self.disk.sync_dir(&self.opening.dir)?;
+        self.opening.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))?;
         Ok(())
     }
 
@@ -451,6 +463,7 @@ impl<'a> Loader<'a> {
             torn: false,
             recent: Recent::default(),
             flush: FlushState::Idle,
+            flush_timer: false,
             waiters: Vec::new(),
             watchers: Watchers::default(),
             failed: None,

@@ -85,6 +85,8 @@ pub(super) struct State {
     pub torn: bool,
     pub recent: Recent,
     pub flush: FlushState,
+    /// `flush.ms` is running.
+    pub flush_timer: bool,
     pub waiters: Vec<(Offset, Waker)>,
     pub watchers: Watchers,
     pub failed: Option<Arc<str>>,

@@ -27,8 +27,15 @@ struct View {
 struct Viewed {
     segment: Arc<Segment>,
     size: u64,
-    /// Known of the active segment; the others have it in their index.
-    max_timestamp: Option<Option<MaxTimestamp>>,
+    max_timestamp: Max,
+}
+
+/// A segment's largest timestamp.
+enum Max {
+    /// Known of the active segment.
+    Known(Option<MaxTimestamp>),
+    /// The others have it in their index.
+    Indexed,
 }
 
 impl LocalPartition {
@@ -73,7 +80,7 @@ impl LocalPartition {
         let viewed = state.segments.iter().enumerate().map(|(at, segment)| Viewed {
             segment: Arc::clone(&segment.segment),
             size: segment.size,
-            max_timestamp: (at == last).then(|| state.tail.max_timestamp()),
+            max_timestamp: if at == last { Max::Known(state.tail.max_timestamp()) } else { Max::Indexed },
         });
         View { segments: viewed.collect(), log_start: state.log_start, limit: state.high_watermark(waits), interval }
     }
@@ -82,8 +89,8 @@ impl LocalPartition {
 impl View {
     fn max_timestamp(&self, viewed: &Viewed) -> Result<Option<MaxTimestamp>, ScanError> {
         match viewed.max_timestamp {
-            Some(known) => Ok(known),
-            None => viewed.segment.with_index(viewed.size, self.interval, |index| Ok(index.last_timestamp())),
+            Max::Known(known) => Ok(known),
+            Max::Indexed => viewed.segment.with_index(viewed.size, self.interval, |index| Ok(index.last_timestamp())),
         }
     }
 

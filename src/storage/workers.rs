@@ -29,6 +29,8 @@ pub(super) struct Workers {
 struct Inner {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// A thread has ended.
+    stopped: Condvar,
 }
 
 #[derive(Default)]
@@ -68,7 +70,10 @@ impl Ord for Later {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("flushes", &self.flushes.len()).field("later", &self.later.len()).finish()
+        f.debug_struct("Queue")
+            .field("flushes", &self.flushes.len())
+            .field("later", &self.later.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +85,7 @@ enum Job {
 impl Workers {
     /// No thread yet.
     pub fn new() -> Self {
-        Self { inner: Arc::new(Inner { queue: Mutex::default(), wake: Condvar::new() }) }
+        Self { inner: Arc::new(Inner { queue: Mutex::default(), wake: Condvar::new(), stopped: Condvar::new() }) }
     }
 
     /// Hands over a partition whose state says that it is queued.
@@ -99,10 +104,15 @@ impl Workers {
         self.engage(queue);
     }
 
-    /// No more tasks are begun; flushes that were handed over are finished by those who close the partitions.
+    /// Waits for what is being done; nothing more is begun. Those who close the partitions flush what is left.
     pub fn stop(&self) {
-        self.inner.queue.lock().stopped = true;
+        let mut queue = self.inner.queue.lock();
+        queue.stopped = true;
         self.inner.wake.notify_all();
+        while queue.threads > 0 {
+            self.inner.stopped.wait(&mut queue);
+        }
+        queue.flushes.clear();
     }
 
     fn engage(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
@@ -139,6 +149,7 @@ impl Inner {
         loop {
             if queue.stopped {
                 queue.threads -= 1;
+                self.stopped.notify_all();
                 return None;
             }
             if let Some(partition) = queue.flushes.pop_front() {
