@@ -25,6 +25,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// From this version on an answer tells the record's leader epoch; an older one cannot carry it.
+const FIRST_WITH_LEADER_EPOCH: i16 = 4;
+
 /// No offset answers the question.
 const UNKNOWN: OffsetAndTimestamp =
     OffsetAndTimestamp { offset: Offset(-1), timestamp: TimestampMs::NONE, leader_epoch: LeaderEpoch::NONE };
@@ -55,7 +58,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
             } else {
                 find(broker, version, asker, &topic.name, partition)
             };
-            partition_response(partition.partition_index, result)
+            partition_response(version, partition.partition_index, result)
         });
         ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
     });
@@ -117,15 +120,19 @@ fn find(
     Ok(by_record.filter(|record| record.offset < last_fetchable).unwrap_or(UNKNOWN))
 }
 
-fn partition_response(index: i32, result: Result<OffsetAndTimestamp, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn partition_response(
+    version: i16,
+    index: i32,
+    result: Result<OffsetAndTimestamp, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     let (error, found) = match result {
         Ok(found) => (ErrorCode::NONE, found),
         Err(error) => (error, UNKNOWN),
     };
-    ListOffsetsPartitionResponse::default()
+    let response = ListOffsetsPartitionResponse::default()
         .with_partition_index(index)
         .with_error_code(error.0)
         .with_offset(found.offset.0)
-        .with_timestamp(found.timestamp.0)
-        .with_leader_epoch(found.leader_epoch.0)
+        .with_timestamp(found.timestamp.0);
+    if version < FIRST_WITH_LEADER_EPOCH { response } else { response.with_leader_epoch(found.leader_epoch.0) }
 }
