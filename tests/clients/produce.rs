@@ -306,7 +306,7 @@ fn a_producer_creates_the_topic_that_it_names_and_a_consumer_need_not() {
     assert_eq!(produce(&bootstrap, &written, 0, &[Record::value("first")]), [0]);
     assert_eq!(without_times(read_all(&bootstrap, &written, 0)), [Record::value("first")]);
 
-    let settings = [("allow.auto.create.topics", "false")];
+    let settings = [("allow.auto.create.topics", "false"), ("topic.metadata.propagation.max.ms", "100")];
     let reader = Reader::with(&bootstrap, &looked_at, &[0], Offset::Beginning, &settings);
     assert_eq!(reader.next_error(), RDKafkaErrorCode::UnknownTopicOrPartition);
     let metadata = Admin::new(&bootstrap).client.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
