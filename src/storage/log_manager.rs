@@ -138,8 +138,10 @@ impl LogManager {
         create_folder(disk.as_ref(), &dir).map_err(|source| io_error("creating", &dir, source))?;
         let lock = FolderLock::take(disk.as_ref(), &dir)?;
         let on_disk = config.durability != Durability::Memory;
+        // In a new folder nobody stopped out of order.
+        let is_new = !disk.exists(&dir.join(META_PROPERTIES));
         let meta = load_meta(disk.as_ref(), &dir, identity)?;
-        let clean_start = take_clean_mark(disk.as_ref(), &dir)?;
+        let clean_start = take_clean_mark(disk.as_ref(), &dir)? || is_new;
         let shared = Shared {
             checkpoints: OffsetCheckpoints::open(&disk, &dir, on_disk)?,
             workers: Workers::new(),
