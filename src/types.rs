@@ -60,6 +60,7 @@ number! {
 
 impl Offset {
     /// The offset `count` records further on.
+    #[must_use]
     pub const fn plus(self, count: i64) -> Self {
         Self(self.0.saturating_add(count))
     }
@@ -90,6 +91,7 @@ impl Sequence {
     pub const NONE: Self = Self(-1);
 
     /// The sequence `count` records later: after `i32::MAX` comes 0.
+    #[must_use]
     pub const fn plus(self, count: i32) -> Self {
         let sum = self.0 as i64 + count as i64;
         Self(if sum > i32::MAX as i64 { (sum - (i32::MAX as i64 + 1)) as i32 } else { sum as i32 })

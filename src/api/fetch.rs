@@ -53,7 +53,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let correlation_id = request.header.correlation_id;
     let body: FetchRequest = decode_request(ApiKey::Fetch, version, request.body.freeze())?;
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0) as u64);
-    let plan = match plan(broker, version, correlation_id, body) {
+    let plan = match plan(broker, version, correlation_id, &body) {
         Ok(plan) => plan,
         Err(error) => return Ok(Reply::Now(refuse(version, correlation_id, error))),
     };
@@ -85,7 +85,7 @@ impl Plan {
     }
 }
 
-fn plan(broker: &Broker, version: i16, correlation_id: i32, body: FetchRequest) -> Result<Plan, ErrorCode> {
+fn plan(broker: &Broker, version: i16, correlation_id: i32, body: &FetchRequest) -> Result<Plan, ErrorCode> {
     let by_id = version >= FIRST_WITH_TOPIC_IDS;
     let topic_ref = |name: &str, id: uuid::Uuid| {
         if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.into()) }

@@ -101,9 +101,10 @@ fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceReques
         if let Some(error) = refusal {
             return Outcome::failed(index, error);
         }
-        append(broker, version, is_admin, transactional_id.is_some(), topic, index, records)
-            .map(|(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)))
-            .unwrap_or_else(|outcome| outcome)
+        append(broker, version, is_admin, transactional_id.is_some(), topic, index, records).map_or_else(
+            |outcome| outcome,
+            |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
+        )
     };
     topics
         .into_iter()
