@@ -9,7 +9,7 @@ const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff
 
 /// Asks for ApiVersions once and returns the answer's body: error code and the list of APIs.
 pub fn api_versions(address: SocketAddr) -> io::Result<Vec<u8>> {
-    let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     connection.write_all(&API_VERSIONS)?;
     let mut length = [0; 4];
