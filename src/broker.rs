@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 use crate::api::fetch_session::FetchSessions;
 use crate::config::BrokerConfig;
 use crate::metadata::MetadataStore;
+use crate::metadata::image::Topic;
 use crate::storage::{LogManager, PartitionLog};
-use crate::types::{LeaderEpoch, PartitionIndex, TopicId};
+use crate::types::{LeaderEpoch, PartitionIndex};
 use crate::wire::ErrorCode;
 use crate::wire::produce::TopicRef;
 
@@ -30,6 +31,8 @@ pub struct Found {
     pub log: Arc<dyn PartitionLog>,
     /// The current leader epoch.
     pub leader_epoch: LeaderEpoch,
+    /// Its topic.
+    pub topic: Arc<Topic>,
 }
 
 impl Broker {
@@ -39,30 +42,30 @@ impl Broker {
         Self { config, metadata, logs, fetch_sessions: Mutex::new(sessions) }
     }
 
-    /// The name of a topic as a request gives it; an id must be known, a name is taken as it is.
-    pub fn topic_name(&self, topic: &TopicRef) -> Result<Arc<str>, ErrorCode> {
+    /// A partition by its topic's name, or the code that says why not.
+    pub fn find(&self, topic: &str, partition: PartitionIndex) -> Result<Found, ErrorCode> {
+        let topic = self.metadata.image().topic(topic).cloned();
+        self.open(topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?, partition)
+    }
+
+    /// A partition by its topic as a request names it, or the code that says why not.
+    pub fn find_by_ref(&self, topic: &TopicRef, partition: PartitionIndex) -> Result<Found, ErrorCode> {
         match topic {
-            TopicRef::Name(name) => Ok(Arc::from(&**name)),
-            TopicRef::Id(id) => self.name_of(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+            TopicRef::Name(name) => self.find(name, partition),
+            TopicRef::Id(id) => {
+                let topic = self.metadata.image().topic_by_id(*id).cloned();
+                self.open(topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?, partition)
+            }
         }
     }
 
-    fn name_of(&self, id: TopicId) -> Option<Arc<str>> {
-        self.metadata.image().topic_by_id(id).map(|topic| topic.name.clone())
-    }
-
-    /// A partition's log and epoch, or the code that says why not.
-    pub fn find(&self, topic: &str, partition: PartitionIndex) -> Result<Found, ErrorCode> {
-        let leader_epoch = self
-            .metadata
-            .image()
-            .partition(topic, partition)
-            .map(|partition| partition.leader_epoch)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        match self.logs.get(topic, partition) {
-            Some(Ok(log)) => Ok(Found { log, leader_epoch }),
+    fn open(&self, topic: Arc<Topic>, partition: PartitionIndex) -> Result<Found, ErrorCode> {
+        let known = topic.partitions.get(&partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let leader_epoch = known.leader_epoch;
+        match self.logs.get(&topic.name, partition) {
+            Some(Ok(log)) => Ok(Found { log, leader_epoch, topic }),
             Some(Err(error)) => {
-                tracing::error!(topic, %partition, %error, "the partition's log cannot be opened");
+                tracing::error!(topic = &*topic.name, %partition, %error, "the partition's log cannot be opened");
                 Err(ErrorCode::KAFKA_STORAGE_ERROR)
             }
             None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),

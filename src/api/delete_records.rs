@@ -7,12 +7,13 @@ use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionRe
 use kafka_protocol::messages::{ApiKey, DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::fetch::read_error_code;
+use super::reply::now;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::topic_name::is_internal;
 use crate::types::{Offset, PartitionIndex};
 use crate::wire::ErrorCode;
-use crate::wire::message::{decode_request, encode_response};
+use crate::wire::message::decode_request;
 
 /// "Up to the high watermark", as clients write it.
 const TO_HIGH_WATERMARK: i64 = -1;
@@ -35,8 +36,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         DeleteRecordsTopicResult::default().with_partitions(partitions.collect()).with_name(topic.name)
     });
     let response = DeleteRecordsResponse::default().with_topics(topics.collect());
-    let frame = encode_response(ApiKey::DeleteRecords, version, request.header.correlation_id, &response)?;
-    Ok(Reply::Now(frame.into()))
+    now(ApiKey::DeleteRecords, &request.header, &response)
 }
 
 fn delete(broker: &Broker, topic: &str, asked: &DeleteRecordsPartition) -> Result<Offset, ErrorCode> {

@@ -155,8 +155,7 @@ fn read_partition(
     at_least_one: bool,
     watcher: Option<&Arc<Notify>>,
 ) -> Result<FetchedPartition<FileSlice>, ErrorCode> {
-    let topic = broker.topic_name(&key.topic)?;
-    let found = broker.find(&topic, key.partition)?;
+    let found = broker.find_by_ref(&key.topic, key.partition)?;
     found.check_leader_epoch(position.current_leader_epoch)?;
     if plan.from_replica {
         // Kafka asks a replica that it does not know to come back when metadata has caught up.
@@ -173,7 +172,7 @@ fn read_partition(
     let result = found
         .log
         .read(position.offset, position.max_bytes.min(budget), plan.bound, at_least_one)
-        .map_err(|error| read_error_code(&topic, key.partition, &error))?;
+        .map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?;
     Ok(fetched(plan, key.partition, result))
 }
 

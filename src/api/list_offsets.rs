@@ -11,12 +11,13 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::{ApiKey, ListOffsetsRequest, ListOffsetsResponse};
 
 use super::fetch::read_error_code;
+use super::reply::now;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::storage::partition_log::OffsetAndTimestamp;
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 use crate::wire::ErrorCode;
-use crate::wire::message::{decode_request, encode_response};
+use crate::wire::message::decode_request;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -51,29 +52,28 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         Asker::Debugger
     };
     let twice = asked_twice(&body);
-    let topics = body.topics.into_iter().map(|topic| {
+    let topics = body.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
-            let result = if twice.contains(&(topic.name.to_string(), partition.partition_index)) {
+            let result = if twice.contains(&(&*topic.name, partition.partition_index)) {
                 Err(ErrorCode::INVALID_REQUEST)
             } else {
                 find(broker, version, asker, &topic.name, partition)
             };
             partition_response(version, partition.partition_index, result)
         });
-        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
+        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name.clone())
     });
     let response = ListOffsetsResponse::default().with_topics(topics.collect());
-    let frame = encode_response(ApiKey::ListOffsets, version, request.header.correlation_id, &response)?;
-    Ok(Reply::Now(frame.into()))
+    now(ApiKey::ListOffsets, &request.header, &response)
 }
 
-fn asked_twice(body: &ListOffsetsRequest) -> HashSet<(String, i32)> {
+fn asked_twice(body: &ListOffsetsRequest) -> HashSet<(&str, i32)> {
     let mut seen = HashSet::new();
     let all = body
         .topics
         .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.to_string(), partition.partition_index)));
-    all.filter(|partition| !seen.insert(partition.clone())).collect()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (&**topic.name, partition.partition_index)));
+    all.filter(|partition| !seen.insert(*partition)).collect()
 }
 
 fn find(

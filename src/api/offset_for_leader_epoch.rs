@@ -6,11 +6,12 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPa
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{ApiKey, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
+use super::reply::now;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::types::{LeaderEpoch, Offset, PartitionIndex};
 use crate::wire::ErrorCode;
-use crate::wire::message::{decode_request, encode_response};
+use crate::wire::message::decode_request;
 
 /// Answers at once.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
@@ -22,8 +23,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         OffsetForLeaderTopicResult::default().with_partitions(partitions).with_topic(topic.topic)
     });
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics.collect());
-    let frame = encode_response(ApiKey::OffsetForLeaderEpoch, version, request.header.correlation_id, &response)?;
-    Ok(Reply::Now(frame.into()))
+    now(ApiKey::OffsetForLeaderEpoch, &request.header, &response)
 }
 
 fn end_offset(broker: &Broker, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {

@@ -11,9 +11,9 @@ use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{ApiKey, ProduceResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::reply::sentence;
 use super::{Refused, Reply, Request, Response};
 use crate::broker::Broker;
 use crate::clock;
@@ -142,9 +142,9 @@ fn append(
     records: Option<BytesMut>,
 ) -> Result<(Appended, Durable), Outcome> {
     let fail = |error| Outcome::failed(index, error);
-    let name = broker.topic_name(topic).map_err(fail)?;
-    let found = broker.find(&name, index).map_err(fail)?;
-    if is_internal(&name) && !is_admin {
+    let found = broker.find_by_ref(topic, index).map_err(fail)?;
+    let name = &*found.topic.name;
+    if is_internal(name) && !is_admin {
         return Err(fail(ErrorCode::INVALID_TOPIC_EXCEPTION));
     }
     let batch = records.unwrap_or_default();
@@ -158,7 +158,7 @@ fn append(
             Ok((appended, durable))
         }
         Err(error) => {
-            tracing::debug!(topic = &*name, partition = %index, %error, "a batch is refused");
+            tracing::debug!(topic = name, partition = %index, %error, "a batch is refused");
             Err(Outcome::refused(index, error, found.log.offsets().log_start))
         }
     }
@@ -235,7 +235,7 @@ fn topic_response(outcome: TopicOutcome) -> TopicProduceResponse {
     let response = TopicProduceResponse::default()
         .with_partition_responses(outcome.partitions.into_iter().map(partition_response).collect());
     match outcome.topic {
-        TopicRef::Name(name) => response.with_name(TopicName(StrBytes::from_string(name.into_string()))),
+        TopicRef::Name(name) => response.with_name(TopicName(sentence(name.into_string()))),
         TopicRef::Id(id) => response.with_topic_id(id.0),
     }
 }
@@ -244,7 +244,7 @@ fn partition_response(outcome: Outcome) -> PartitionProduceResponse {
     let record_errors = outcome.record_errors.into_iter().map(|(index, message)| {
         BatchIndexAndErrorMessage::default()
             .with_batch_index(index)
-            .with_batch_index_error_message(Some(StrBytes::from_string(message)))
+            .with_batch_index_error_message(Some(sentence(message)))
     });
     PartitionProduceResponse::default()
         .with_index(outcome.index.0)
@@ -253,5 +253,5 @@ fn partition_response(outcome: Outcome) -> PartitionProduceResponse {
         .with_log_append_time_ms(outcome.log_append_time.0)
         .with_log_start_offset(outcome.log_start_offset.0)
         .with_record_errors(record_errors.collect())
-        .with_error_message(outcome.message.map(StrBytes::from_string))
+        .with_error_message(outcome.message.map(sentence))
 }

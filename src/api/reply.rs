@@ -1,4 +1,4 @@
-//! What handlers of metadata share: answers at once or once the metadata is durable, and addresses.
+//! What handlers share: answers at once or once the metadata is durable, addresses, texts.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, StrBytes};
