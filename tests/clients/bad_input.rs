@@ -333,13 +333,14 @@ fn no_change_of_an_honest_request_harms_the_broker() {
         let bootstrap = broker.bootstrap();
         let topic = topic(&bootstrap, "honest", 1, &[]);
         let keys: Vec<i16> = listed(&bootstrap).iter().map(|api| api.api_key).collect();
+        let mut barrage = Barrage::on(&bootstrap);
         for (key, honest) in samples(&topic, 1) {
             if !keys.contains(&(key as i16)) {
                 continue;
             }
             let start = 4 + 10 + 4;
             for at in start..honest.len() {
-                send_and_forget(&bootstrap, &cut(&honest, at));
+                barrage.send(&cut(&honest, at));
                 for changed in [
                     [0xff; 4],
                     [0x7f, 0xff, 0xff, 0xff],
@@ -349,7 +350,7 @@ fn no_change_of_an_honest_request_harms_the_broker() {
                     let mut bytes = honest.to_vec();
                     let width = 4.min(bytes.len() - at);
                     bytes[at..at + width].copy_from_slice(&changed[..width]);
-                    send_and_forget(&bootstrap, &bytes);
+                    barrage.send(&bytes);
                 }
             }
             assert_well(broker);
@@ -362,6 +363,7 @@ fn noise_harms_nobody() {
     let mut random = Random::from_environment("noise_harms_nobody");
     unmoved(Settings::default(), |broker| {
         let bootstrap = broker.bootstrap();
+        let mut barrage = Barrage::on(&bootstrap);
         for api in listed(&bootstrap) {
             for version in api.min_version..=api.max_version {
                 for length in [0, 1, 3, 8, 40] {
@@ -370,7 +372,7 @@ fn noise_harms_nobody() {
                     if matches!(api.api_key, 19 | 37) && length > 8 {
                         continue;
                     }
-                    send_and_forget(&bootstrap, &frame(api.api_key, version, 1, &noise));
+                    barrage.send(&frame(api.api_key, version, 1, &noise));
                 }
             }
             assert_well(broker);
@@ -391,11 +393,28 @@ fn answer_to(bootstrap: &str, frame: &[u8]) -> io::Result<Bytes> {
     connection.receive()
 }
 
-/// Whatever comes back is fine, even nothing; that the broker lives is looked at afterwards.
-fn send_and_forget(bootstrap: &str, frame: &[u8]) {
-    let mut connection = Connection::open(bootstrap);
-    connection.send(frame);
-    connection.finish();
+/// Sends frames on a connection each. Whatever comes back is fine, even nothing; that the broker lives is looked at
+/// afterwards.
+struct Barrage<'a> {
+    bootstrap: &'a str,
+    sent: usize,
+}
+
+impl<'a> Barrage<'a> {
+    fn on(bootstrap: &'a str) -> Self {
+        Self { bootstrap, sent: 0 }
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        let mut connection = Connection::open(self.bootstrap);
+        connection.send(frame);
+        connection.finish();
+        self.sent += 1;
+        // A broker lets 50 connections wait to be accepted, and the system makes the next one wait for a second.
+        if self.sent.is_multiple_of(30) {
+            probe::api_versions(self.bootstrap.parse().unwrap()).unwrap();
+        }
+    }
 }
 
 #[test]
