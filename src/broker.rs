@@ -1,6 +1,7 @@
 //! The running broker: what handlers share. It owns nothing but the rooms' entrances.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -23,6 +24,7 @@ pub struct Broker {
     pub logs: Arc<LogManager>,
     /// Incremental fetch sessions.
     pub fetch_sessions: Mutex<FetchSessions>,
+    stopping: AtomicBool,
 }
 
 /// A partition that a request found: its log, and the leader epoch that clients must agree with.
@@ -39,7 +41,18 @@ impl Broker {
     /// The rooms put together.
     pub fn new(config: BrokerConfig, metadata: MetadataStore, logs: Arc<LogManager>) -> Self {
         let sessions = FetchSessions::new(config.limits.fetch_sessions);
-        Self { config, metadata, logs, fetch_sessions: Mutex::new(sessions) }
+        Self { config, metadata, logs, fetch_sessions: Mutex::new(sessions), stopping: AtomicBool::new(false) }
+    }
+
+    /// From now on nobody waits for records that are still to come: readers are answered with what is there.
+    pub fn stop_waiting(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.logs.wake_readers();
+    }
+
+    /// Whether the broker is about to stop. Ask after [`PartitionLog::watch`], or a stop may be missed.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// A partition by its topic's name, or the code that says why not.

@@ -9,6 +9,15 @@ const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff
 
 /// Asks for ApiVersions once and returns the answer's body: error code and the list of APIs.
 pub fn api_versions(address: SocketAddr) -> io::Result<Vec<u8>> {
+    converse(address).map(|(_, answer)| answer)
+}
+
+/// A connection that has asked once and is idle from now on.
+pub fn idle_connection(address: SocketAddr) -> io::Result<TcpStream> {
+    converse(address).map(|(connection, _)| connection)
+}
+
+fn converse(address: SocketAddr) -> io::Result<(TcpStream, Vec<u8>)> {
     let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     connection.write_all(&API_VERSIONS)?;
@@ -19,7 +28,7 @@ pub fn api_versions(address: SocketAddr) -> io::Result<Vec<u8>> {
     if answer.len() < 10 || answer[..4] != [0, 0, 0, 7] {
         return Err(io::Error::other("that is no answer to ApiVersions"));
     }
-    Ok(answer.split_off(4))
+    Ok((connection, answer.split_off(4)))
 }
 
 /// Waits until the broker answers ApiVersions; `still_alive` may end the wait with an error.

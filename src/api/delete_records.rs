@@ -7,7 +7,7 @@ use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionRe
 use kafka_protocol::messages::{ApiKey, DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::fetch::read_error_code;
-use super::reply::now;
+use super::reply::blocking;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::topic_name::is_internal;
@@ -18,10 +18,15 @@ use crate::wire::message::decode_request;
 /// "Up to the high watermark", as clients write it.
 const TO_HIGH_WATERMARK: i64 = -1;
 
-/// Answers at once: the new log start is durable when `delete_records` returns.
+/// The new log start is durable when `delete_records` returns, so that it waits for the disk.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let version = request.header.api_version;
     let body: DeleteRecordsRequest = decode_request(ApiKey::DeleteRecords, version, request.body.freeze())?;
+    let broker = Arc::clone(broker);
+    Ok(blocking(ApiKey::DeleteRecords, &request.header, move || delete_all(&broker, body)))
+}
+
+fn delete_all(broker: &Broker, body: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let topics = body.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let (error, low_watermark) = match delete(broker, &topic.name, asked) {
@@ -35,8 +40,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         });
         DeleteRecordsTopicResult::default().with_partitions(partitions.collect()).with_name(topic.name)
     });
-    let response = DeleteRecordsResponse::default().with_topics(topics.collect());
-    now(ApiKey::DeleteRecords, &request.header, &response)
+    DeleteRecordsResponse::default().with_topics(topics.collect())
 }
 
 fn delete(broker: &Broker, topic: &str, asked: &DeleteRecordsPartition) -> Result<Offset, ErrorCode> {

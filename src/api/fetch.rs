@@ -1,7 +1,7 @@
-//! Fetch (v4-v18): register, read, wait if it is too little, read again (semantics rules 25-27).
+//! Fetch (v4-v18): register, read, wait if it is too little, read on (semantics rules 25-27).
 //!
 //! v4 isolation level; v5 log start; v7 sessions; v9 leader epochs; v10 zstd; v12 diverging epochs;
-//! v13 topic ids; v15 replica state; v17 directory ids; v18 the fetcher's high watermark.
+//! v13 topic ids; v15 replica state; v16 leaders' addresses; v17 directory ids; v18 the fetcher's high watermark.
 //! Consumers are served; nobody replicates from this broker, so a fetch with a replica id is refused.
 
 use std::sync::Arc;
@@ -12,24 +12,28 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fetch_session::{Answered, Context, FetchKey, FetchPosition, NO_SESSION, SessionRequest};
-use super::{Refused, Reply, Request, Response};
+use super::reply::address;
+use super::{Peer, Refused, Reply, Request, Response};
 use crate::broker::{Broker, Found};
 use crate::clock;
 use crate::storage::disk::FileSlice;
-use crate::storage::partition_log::{ReadBound, ReadError, ReadResult};
-use crate::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use crate::storage::partition_log::{LogOffsets, ReadBound, ReadError, ReadResult};
+use crate::types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use crate::wire::ErrorCode;
-use crate::wire::fetch::{FetchResponse, FetchedPartition, FetchedTopic, StoredBytes, encode};
+use crate::wire::fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndpoint, StoredBytes, encode};
 use crate::wire::message::decode_request;
 use crate::wire::produce::TopicRef;
 
 /// From this version on topics are named by id.
 const FIRST_WITH_TOPIC_IDS: i16 = 13;
+/// From this version on a client with an outdated leader learns of the current one at once (KIP-951).
+const FIRST_WITH_LEADERS: i16 = 16;
 
 /// One request, understood.
 struct Plan {
     version: i16,
     correlation_id: i32,
+    peer: Arc<Peer>,
     context: Context,
     bound: ReadBound,
     /// A replica's fetch, not a consumer's.
@@ -39,12 +43,19 @@ struct Plan {
     wanted: Vec<(FetchKey, FetchPosition)>,
 }
 
-/// What one reading of all partitions gave.
+/// What was read so far.
 struct Pass {
-    partitions: Vec<FetchedPartition<FileSlice>>,
+    partitions: Vec<Progress>,
     bytes: usize,
-    /// An error or a divergence: to be answered at once.
+    /// An error, a divergence or the end of a segment: to be answered at once.
     urgent: bool,
+}
+
+/// How far one partition is read.
+struct Progress {
+    fetched: FetchedPartition<FileSlice>,
+    /// Where reading goes on.
+    next: Offset,
 }
 
 /// Stage one: reads at once, and waits in stage two where that is too little.
@@ -53,11 +64,12 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let correlation_id = request.header.correlation_id;
     let body: FetchRequest = decode_request(ApiKey::Fetch, version, request.body.freeze())?;
     let max_wait = Duration::from_millis(body.max_wait_ms.max(0) as u64);
-    let plan = match plan(broker, version, correlation_id, &body) {
+    let plan = match plan(broker, version, correlation_id, request.peer, &body) {
         Ok(plan) => plan,
         Err(error) => return Ok(Reply::Now(refuse(version, correlation_id, error))),
     };
-    let pass = read(broker, &plan, None);
+    let mut pass = Pass::new(&plan);
+    pass.read_on(broker, &plan, None);
     if max_wait.is_zero() || plan.is_answered_by(&pass) {
         return Ok(Reply::Now(answer(broker, &plan, pass)));
     }
@@ -67,8 +79,9 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         loop {
             // A fresh watcher each time: partitions forget one as soon as it is dropped.
             let watcher = Arc::new(Notify::new());
-            let pass = read(&broker, &plan, Some(&watcher));
-            if plan.is_answered_by(&pass) || timeout_at(deadline, watcher.notified()).await.is_err() {
+            pass.read_on(&broker, &plan, Some(&watcher));
+            let is_over = plan.is_answered_by(&pass) || broker.is_stopping();
+            if is_over || timeout_at(deadline, watcher.notified()).await.is_err() {
                 return Ok(answer(&broker, &plan, pass));
             }
         }
@@ -85,7 +98,13 @@ impl Plan {
     }
 }
 
-fn plan(broker: &Broker, version: i16, correlation_id: i32, body: &FetchRequest) -> Result<Plan, ErrorCode> {
+fn plan(
+    broker: &Broker,
+    version: i16,
+    correlation_id: i32,
+    peer: Arc<Peer>,
+    body: &FetchRequest,
+) -> Result<Plan, ErrorCode> {
     let by_id = version >= FIRST_WITH_TOPIC_IDS;
     let topic_ref = |name: &str, id: uuid::Uuid| {
         if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.into()) }
@@ -121,6 +140,7 @@ fn plan(broker: &Broker, version: i16, correlation_id: i32, body: &FetchRequest)
     Ok(Plan {
         version,
         correlation_id,
+        peer,
         context,
         bound: if body.isolation_level == 1 { ReadBound::LastStable } else { ReadBound::HighWatermark },
         from_replica: replica >= 0,
@@ -130,20 +150,95 @@ fn plan(broker: &Broker, version: i16, correlation_id: i32, body: &FetchRequest)
     })
 }
 
-/// Reads all partitions in order: the first one that has records may exceed both limits by one batch (rule 26).
-fn read(broker: &Broker, plan: &Plan, watcher: Option<&Arc<Notify>>) -> Pass {
-    let mut pass = Pass { partitions: Vec::with_capacity(plan.wanted.len()), bytes: 0, urgent: false };
-    for (key, position) in &plan.wanted {
-        let budget = plan.max_bytes.saturating_sub(pass.bytes);
-        let fetched = match read_partition(broker, plan, key, position, budget, pass.bytes == 0, watcher) {
-            Ok(fetched) => fetched,
-            Err(error) => failed(key.partition, error),
+impl Pass {
+    fn new(plan: &Plan) -> Self {
+        let unread = |(key, position): &(FetchKey, FetchPosition)| Progress {
+            fetched: failed(key.partition, ErrorCode::NONE),
+            next: position.offset,
         };
-        pass.bytes += fetched.records.as_ref().map_or(0, StoredBytes::len);
-        pass.urgent |= fetched.error != ErrorCode::NONE || fetched.diverging_epoch.is_some();
-        pass.partitions.push(fetched);
+        Self { partitions: plan.wanted.iter().map(unread).collect(), bytes: 0, urgent: false }
     }
-    pass
+
+    /// Reads all partitions in order, each from where it was left. The first batch of all may exceed both limits
+    /// (rule 26).
+    fn read_on(&mut self, broker: &Broker, plan: &Plan, watcher: Option<&Arc<Notify>>) {
+        for ((key, position), progress) in plan.wanted.iter().zip(&mut self.partitions) {
+            let held = progress.held();
+            let room = plan.max_bytes.saturating_sub(self.bytes).min(position.max_bytes.saturating_sub(held));
+            let limits = (room, self.bytes == 0);
+            match read_partition(broker, plan, key, position, (progress.next, limits), watcher) {
+                Ok(Read::Records(result)) => self.urgent |= !progress.extend(plan, result),
+                Ok(Read::Diverging(diverging, offsets)) => {
+                    let nothing = ReadResult { records: None, next_offset: progress.next, offsets };
+                    progress.fetched = fetched(plan, key.partition, nothing);
+                    progress.fetched.diverging_epoch = Some(diverging);
+                    self.urgent = true;
+                }
+                Err(refusal) => {
+                    progress.fetched = failed(key.partition, refusal.error);
+                    progress.fetched.current_leader = refusal.told_from(plan.version, broker.config.node_id);
+                    self.urgent = true;
+                }
+            }
+            self.bytes = self.bytes - held + progress.held();
+        }
+    }
+}
+
+impl Progress {
+    fn held(&self) -> usize {
+        self.fetched.records.as_ref().map_or(0, StoredBytes::len)
+    }
+
+    /// Adds what was read next; `false` when it does not lie behind what is there, because a new segment began.
+    fn extend(&mut self, plan: &Plan, result: ReadResult) -> bool {
+        let next = result.next_offset;
+        let mut fetched = fetched(plan, self.fetched.index, result);
+        let follows = match (self.fetched.records.take(), fetched.records.take()) {
+            (Some(mut held), Some(more)) => {
+                let follows = held.is_followed_by(&more);
+                held.length += if follows { more.length } else { 0 };
+                fetched.records = Some(held);
+                follows
+            }
+            (held, more) => {
+                fetched.records = held.or(more);
+                true
+            }
+        };
+        self.fetched = fetched;
+        if follows {
+            self.next = next;
+        }
+        follows
+    }
+}
+
+/// What a partition gave.
+enum Read {
+    Records(ReadResult),
+    Diverging((LeaderEpoch, Offset), LogOffsets),
+}
+
+/// Why a partition is not read.
+struct Refusal {
+    error: ErrorCode,
+    /// The current leader's epoch, where the partition is known.
+    leader_epoch: Option<LeaderEpoch>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self { error, leader_epoch: None }
+    }
+}
+
+impl Refusal {
+    /// The leader that a client with an outdated one is told.
+    fn told_from(&self, version: i16, leader: NodeId) -> Option<(NodeId, LeaderEpoch)> {
+        let is_outdated = matches!(self.error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+        self.leader_epoch.filter(|_| is_outdated && version >= FIRST_WITH_LEADERS).map(|epoch| (leader, epoch))
+    }
 }
 
 fn read_partition(
@@ -151,29 +246,26 @@ fn read_partition(
     plan: &Plan,
     key: &FetchKey,
     position: &FetchPosition,
-    budget: usize,
-    at_least_one: bool,
+    (from, (room, at_least_one)): (Offset, (usize, bool)),
     watcher: Option<&Arc<Notify>>,
-) -> Result<FetchedPartition<FileSlice>, ErrorCode> {
+) -> Result<Read, Refusal> {
     let found = broker.find_by_ref(&key.topic, key.partition)?;
-    found.check_leader_epoch(position.current_leader_epoch)?;
+    let refused = |error| Refusal { error, leader_epoch: Some(found.leader_epoch) };
+    found.check_leader_epoch(position.current_leader_epoch).map_err(refused)?;
     if plan.from_replica {
         // Kafka asks a replica that it does not know to come back when metadata has caught up.
         let knows_epoch = position.current_leader_epoch != LeaderEpoch::NONE;
-        return Err(if knows_epoch { ErrorCode::UNKNOWN_LEADER_EPOCH } else { ErrorCode::NOT_LEADER_OR_FOLLOWER });
+        let error = if knows_epoch { ErrorCode::UNKNOWN_LEADER_EPOCH } else { ErrorCode::NOT_LEADER_OR_FOLLOWER };
+        return Err(refused(error));
     }
     if let Some(watcher) = watcher {
         found.log.watch(watcher);
     }
     if let Some(diverging) = divergence(&found, position)? {
-        let nothing = ReadResult { records: None, next_offset: position.offset, offsets: found.log.offsets() };
-        return Ok(FetchedPartition { diverging_epoch: Some(diverging), ..fetched(plan, key.partition, nothing) });
+        return Ok(Read::Diverging(diverging, found.log.offsets()));
     }
-    let result = found
-        .log
-        .read(position.offset, position.max_bytes.min(budget), plan.bound, at_least_one)
-        .map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?;
-    Ok(fetched(plan, key.partition, result))
+    let result = found.log.read(from, room, plan.bound, at_least_one);
+    Ok(Read::Records(result.map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?))
 }
 
 /// Where the reader's history leaves ours, if it told its last epoch (KIP-595).
@@ -235,7 +327,7 @@ fn answer(broker: &Broker, plan: &Plan, pass: Pass) -> Response {
         .wanted
         .iter()
         .zip(&pass.partitions)
-        .map(|((key, position), fetched)| (key.clone(), *position, answered(fetched)))
+        .map(|((key, position), progress)| (key.clone(), *position, answered(&progress.fetched)))
         .collect();
     let fresh_id = uuid::Uuid::new_v4().as_u128() as i32;
     let settled = broker.fetch_sessions.lock().finish(&plan.context, plan.by_id(), &results, clock::now(), fresh_id);
@@ -244,16 +336,27 @@ fn answer(broker: &Broker, plan: &Plan, pass: Pass) -> Response {
         Err(error) => return refuse(plan.version, plan.correlation_id, error),
     };
     let mut topics: Vec<FetchedTopic<FileSlice>> = Vec::new();
-    for (((key, _), fetched), sent) in plan.wanted.iter().zip(pass.partitions).zip(sent) {
+    let mut names_leader = false;
+    for (((key, _), Progress { fetched, .. }), sent) in plan.wanted.iter().zip(pass.partitions).zip(sent) {
         if !sent {
             continue;
         }
+        names_leader |= fetched.current_leader.is_some();
         match topics.last_mut() {
             Some(last) if last.topic == key.topic => last.partitions.push(fetched),
             _ => topics.push(FetchedTopic { topic: key.topic.clone(), partitions: vec![fetched] }),
         }
     }
-    respond(plan.version, plan.correlation_id, ErrorCode::NONE, session_id, topics)
+    let leaders = if names_leader { vec![endpoint(broker, &plan.peer)] } else { Vec::new() };
+    let response = FetchResponse { throttle_time_ms: 0, error: ErrorCode::NONE, session_id, topics, leaders };
+    Response(encode(plan.version, plan.correlation_id, response))
+}
+
+/// Where this broker is, as Metadata tells the same client.
+fn endpoint(broker: &Broker, peer: &Peer) -> NodeEndpoint {
+    let (host, port) = address(broker, peer);
+    let rack = broker.config.rack.as_deref().map(Box::from);
+    NodeEndpoint { node: broker.config.node_id, host: Box::from(&*host), port, rack }
 }
 
 fn answered(fetched: &FetchedPartition<FileSlice>) -> Answered {
@@ -268,15 +371,7 @@ fn answered(fetched: &FetchedPartition<FileSlice>) -> Answered {
 }
 
 fn refuse(version: i16, correlation_id: i32, error: ErrorCode) -> Response {
-    respond(version, correlation_id, error, NO_SESSION, Vec::new())
-}
-
-fn respond(
-    version: i16,
-    correlation_id: i32,
-    error: ErrorCode,
-    session_id: i32,
-    topics: Vec<FetchedTopic<FileSlice>>,
-) -> Response {
-    Response(encode(version, correlation_id, FetchResponse { throttle_time_ms: 0, error, session_id, topics }))
+    let response =
+        FetchResponse { throttle_time_ms: 0, error, session_id: NO_SESSION, topics: Vec::new(), leaders: Vec::new() };
+    Response(encode(version, correlation_id, response))
 }

@@ -58,28 +58,40 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let mut outcomes = append_all(broker, version, is_admin, body);
     match acks {
         0 => close_on_error(&outcomes),
-        -1 => Ok(Reply::Later(Box::pin(async move {
-            acknowledge(&mut outcomes, Duration::from_millis(timeout_ms.max(0) as u64)).await;
-            Ok(respond(version, correlation_id, outcomes)?)
-        }))),
+        -1 => {
+            let topics = broker.metadata.settled();
+            Ok(Reply::Later(Box::pin(async move {
+                acknowledge(topics, &mut outcomes, Duration::from_millis(timeout_ms.max(0) as u64)).await;
+                Ok(respond(version, correlation_id, outcomes)?)
+            })))
+        }
         _ => Ok(Reply::Now(respond(version, correlation_id, outcomes)?)),
     }
 }
 
 /// When is it acknowledged? acks=1: when it has its offset. acks=all: when its log says that it is durable,
-/// or with an error after the client's timeout.
-async fn acknowledge(outcomes: &mut [TopicOutcome], timeout: Duration) {
+/// and with it the topics themselves where they were created only now; or with an error after the client's timeout.
+async fn acknowledge(topics: Option<Durable>, outcomes: &mut [TopicOutcome], timeout: Duration) {
     let deadline = Instant::now() + timeout;
+    let topics = match topics {
+        Some(created) => by(deadline, created).await,
+        None => Ok(()),
+    };
     for outcome in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
         let Some(durable) = outcome.durable.take() else { continue };
-        match timeout_at(deadline, durable).await {
-            Ok(Ok(())) => {}
-            Ok(Err(failed)) => {
-                tracing::error!(partition = %outcome.index, error = %failed, "an append could not be made durable");
-                outcome.error = ErrorCode::KAFKA_STORAGE_ERROR;
-            }
-            Err(_) => outcome.error = ErrorCode::REQUEST_TIMED_OUT,
+        let ended = if topics.is_ok() { by(deadline, durable).await } else { topics };
+        outcome.error = ended.err().unwrap_or(outcome.error);
+    }
+}
+
+async fn by(deadline: Instant, durable: Durable) -> Result<(), ErrorCode> {
+    match timeout_at(deadline, durable).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failed)) => {
+            tracing::error!("an append could not be made durable: {failed}");
+            Err(ErrorCode::KAFKA_STORAGE_ERROR)
         }
+        Err(_) => Err(ErrorCode::REQUEST_TIMED_OUT),
     }
 }
 

@@ -35,6 +35,19 @@ pub fn later<T: Encodable>(
     }))
 }
 
+/// Answers with what `work` gives, which waits for the disk and so may not run on an I/O thread.
+pub fn blocking<T>(api: ApiKey, header: &RequestHeader, work: impl FnOnce() -> T + Send + 'static) -> Reply
+where
+    T: Encodable + Send + 'static,
+{
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    Reply::Later(Box::pin(async move {
+        let body = tokio::task::spawn_blocking(work).await;
+        let body = body.map_err(|error| Refused::Close(format!("{api:?} was not carried out: {error}")))?;
+        Ok(encode_response(api, version, correlation_id, &body)?.into())
+    }))
+}
+
 /// Answers what the metadata says, once it is durable: nobody is told of what a crash could take back.
 pub fn settled<T>(broker: &Broker, api: ApiKey, header: &RequestHeader, body: T) -> Result<Reply, Refused>
 where

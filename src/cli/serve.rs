@@ -154,6 +154,13 @@ async fn run(broker: Arc<Broker>, port_file: Option<&Path>) -> Result<(), ServeE
             .map_err(ServeError::io(format!("cannot write the port file {}", path.display())))?;
     }
     announce(&broker.config, &server);
+    let stop = {
+        let broker = Arc::clone(&broker);
+        async move {
+            stop.await;
+            broker.stop_waiting();
+        }
+    };
     server.run(broker, stop, DRAIN).await;
     Ok(())
 }

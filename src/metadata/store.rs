@@ -365,11 +365,8 @@ impl MetadataStore {
     }
 
     fn reconfigure(&self, image: &Image, topic: &Topic) {
-        let Ok(config) = self.log_config(image, &topic.name) else { return };
-        for index in topic.partitions.keys() {
-            if let Some(Ok(log)) = self.logs.get(&topic.name, *index) {
-                log.reconfigure(config.clone());
-            }
+        if let Ok(config) = self.log_config(image, &topic.name) {
+            self.logs.reconfigure(&topic.name, &config);
         }
     }
 

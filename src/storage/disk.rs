@@ -27,6 +27,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes renames, creations and deletions in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Names the time since the operating system started, where that is known. Within it every process sees what another
+    /// one wrote before it ended, flushed or not.
+    fn boot(&self) -> Option<String> {
+        None
+    }
     /// Room on the volume that holds a path, where that is known.
     fn space(&self, _path: &Path) -> Option<VolumeSpace> {
         None
@@ -74,6 +79,14 @@ pub struct FileSlice {
     pub position: u64,
     /// Its length in bytes.
     pub length: usize,
+}
+
+impl FileSlice {
+    /// Whether `next` begins in the same file where this one ends.
+    pub fn is_followed_by(&self, next: &Self) -> bool {
+        let same_file = std::ptr::addr_eq(Arc::as_ptr(&self.file), Arc::as_ptr(&next.file));
+        same_file && self.position + self.length as u64 == next.position
+    }
 }
 
 impl StoredBytes for FileSlice {

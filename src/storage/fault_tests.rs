@@ -123,14 +123,15 @@ fn tiny() -> LogConfig {
     LogConfig { segment_bytes: 1500, index_interval_bytes: 100, ..LogConfig::default() }
 }
 
-/// Runs until the disk stops after `stop` changes, loses power, and goes on from what is left; several times.
-fn crash_and_go_on(stops: &[(u64, u64, bool)], count: usize, pipelined: usize) {
+/// Runs until the disk stops after `stop` changes, loses power or is started again, and goes on from what is left;
+/// several times.
+fn crash_and_go_on(durability: Durability, stops: &[(u64, u64, bool)], count: usize, pipelined: usize) {
     let mut disk = FaultyDisk::new();
     let mut client = Client::default();
     for (stop, seed, power) in stops {
         disk.stop_after(*stop);
         let mut run = || -> Result<(), String> {
-            let manager = open(&disk).map_err(|error| error.to_string())?;
+            let manager = open_with(&disk, durability).map_err(|error| error.to_string())?;
             let log = create(&manager, "t", tiny()).map_err(|error| error.to_string())?;
             if client.holds(log.as_ref()) {
                 client.run(log.as_ref(), count, pipelined)?;
@@ -140,7 +141,7 @@ fn crash_and_go_on(stops: &[(u64, u64, bool)], count: usize, pipelined: usize) {
         let _ = run();
         disk = if *power { disk.lose_power(*seed) } else { disk.restart() };
     }
-    let manager = open(&disk).unwrap();
+    let manager = open_with(&disk, durability).unwrap();
     let log = create(&manager, "t", tiny()).unwrap();
     client.check(log.as_ref());
     client.run(log.as_ref(), 2, 1).expect("a sound disk takes writes");
@@ -150,8 +151,8 @@ fn crash_and_go_on(stops: &[(u64, u64, bool)], count: usize, pipelined: usize) {
 #[test]
 fn power_is_lost_at_every_change() {
     for stop in 0..250 {
-        crash_and_go_on(&[(stop, stop * 7 + 1, true)], 12, 1);
-        crash_and_go_on(&[(stop, stop, true)], 12, 4);
+        crash_and_go_on(Durability::Fsync, &[(stop, stop * 7 + 1, true)], 12, 1);
+        crash_and_go_on(Durability::Fsync, &[(stop, stop, true)], 12, 4);
     }
 }
 
@@ -164,8 +165,79 @@ proptest! {
         count in 1..20_usize,
         pipelined in 1..5_usize,
     ) {
-        crash_and_go_on(&stops, count, pipelined);
+        crash_and_go_on(Durability::Fsync, &stops, count, pipelined);
     }
+
+    /// What the page cache acknowledged survives the process, not the machine.
+    #[test]
+    fn the_page_cache_keeps_what_it_acknowledged_over_any_kills(
+        stops in prop::collection::vec((0..150_u64, Just(0_u64), Just(false)), 1..5),
+        count in 1..20_usize,
+        pipelined in 1..5_usize,
+    ) {
+        crash_and_go_on(Durability::Os, &stops, count, pipelined);
+    }
+}
+
+#[test]
+fn after_a_kill_only_headers_are_read_and_after_a_loss_of_power_everything() {
+    let disk = FaultyDisk::new();
+    let manager = open_with(&disk, Durability::Os).unwrap();
+    let log = create(&manager, "t", LogConfig::default()).unwrap();
+    let value = "x".repeat(100_000);
+    for i in 0..100 {
+        log.append(idempotent(&[&value], 5, 0, i), CLIENT, TimestampMs(1)).unwrap();
+    }
+    let file = disk.open(&log_file("t")).unwrap();
+    file.write_all_at(b"torn", log.size()).unwrap();
+    drop((log, manager));
+
+    let killed = disk.restart();
+    let manager = open_with(&killed, Durability::Os).unwrap();
+    let log = create(&manager, "t", LogConfig::default()).unwrap();
+    assert_eq!(log.offsets().high_watermark, Offset(100));
+    assert!(killed.bytes_read() < 1 << 20, "{} bytes of {}", killed.bytes_read(), log.size());
+    assert_eq!(killed.syncs(), 0, "nobody was promised a flush");
+    assert!(log.append(idempotent(&[&value], 5, 0, 99), CLIENT, TimestampMs(1)).unwrap().duplicate);
+    drop((log, manager));
+
+    file.sync_data().unwrap();
+    killed.sync_dir(Path::new("/data/t-0")).unwrap();
+    killed.sync_dir(Path::new("/data")).unwrap();
+    killed.sync_dir(Path::new("/")).unwrap();
+    let dark = killed.lose_power(1);
+    dark.flip_bit(&log_file("t"), 5_000_000);
+    let log = create(&open_with(&dark, Durability::Os).unwrap(), "t", LogConfig::default()).unwrap();
+    assert!(dark.bytes_read() > 4 << 20);
+    assert_eq!(log.offsets().high_watermark, Offset(49), "cut where the bit was flipped");
+}
+
+#[test]
+fn the_high_watermark_does_not_go_back_when_a_topic_begins_to_wait_for_the_disk() {
+    let disk = FaultyDisk::new();
+    let manager = open_with(&disk, Durability::Os).unwrap();
+    let log = create(&manager, "t", LogConfig::default()).unwrap();
+    log.append(plain(&["x"], 1), CLIENT, TimestampMs(1)).unwrap();
+    assert_eq!(log.offsets().high_watermark, Offset(1));
+    disk.fail_syncs(Some("/t-0/"));
+    manager.reconfigure("t", &LogConfig { flush_messages: 1, ..LogConfig::default() });
+    assert_eq!(log.offsets().high_watermark, Offset(1));
+    assert!(wait(log.durable(Offset(0))).is_err(), "it was seen, but it is not on the disk");
+}
+
+#[test]
+fn changed_settings_open_nothing_and_are_there_when_it_is_opened() {
+    let disk = FaultyDisk::new();
+    let manager = open(&disk).unwrap();
+    let name = TopicPartition::new("t", PartitionIndex(0));
+    manager.register(name, TopicId(uuid::Uuid::from_u128(7)), LogConfig::default());
+    manager.reconfigure("t", &LogConfig { max_message_bytes: 99, ..LogConfig::default() });
+    manager.reconfigure("unknown", &LogConfig::default());
+    assert!(!disk.exists(Path::new("/data/t-0")));
+    let log = manager.get("t", PartitionIndex(0)).unwrap().unwrap();
+    assert_eq!(log.config().max_message_bytes, 99);
+    manager.reconfigure("t", &LogConfig { max_message_bytes: 98, ..LogConfig::default() });
+    assert_eq!(log.config().max_message_bytes, 98);
 }
 
 #[test]

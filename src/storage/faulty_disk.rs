@@ -27,6 +27,8 @@ struct World {
     /// Changes to folders in the order in which they were made, each with the folder it is in.
     unsynced: Vec<(PathBuf, FolderChange)>,
     faults: Faults,
+    /// Losses of power so far.
+    boots: u64,
 }
 
 type Tree = BTreeMap<PathBuf, Node>;
@@ -123,7 +125,8 @@ impl FaultyDisk {
             after.insert(path.clone(), node);
         }
         let durable = after.clone();
-        let world = World { seen: after, durable, unsynced: Vec::new(), faults: Faults::default() };
+        let world =
+            World { seen: after, durable, unsynced: Vec::new(), faults: Faults::default(), boots: world.boots + 1 };
         Self { world: Arc::new(Mutex::new(world)), counters: Arc::default() }
     }
 
@@ -323,6 +326,10 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(world.seen.keys().filter(|entry| entry.parent() == Some(path)).cloned().collect())
+    }
+
+    fn boot(&self) -> Option<String> {
+        Some(format!("boot {}", self.world.lock().boots))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

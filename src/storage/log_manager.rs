@@ -34,6 +34,17 @@ pub enum Durability {
     Memory,
 }
 
+impl Durability {
+    /// Whether readers and acknowledgements wait for the disk: Kafka's `flush.messages=1` asks for the same.
+    pub(super) fn waits_for_disk(self, config: &LogConfig) -> bool {
+        match self {
+            Self::Fsync => true,
+            Self::Os => config.flush_messages <= 1,
+            Self::Memory => false,
+        }
+    }
+}
+
 /// How the logs are kept.
 #[derive(Clone, Debug)]
 pub struct StorageConfig {
@@ -83,6 +94,8 @@ pub enum StorageError {
 /// Kafka's mark of a broker that stopped in order, and what it holds.
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CLEAN_SHUTDOWN_CONTENT: &[u8] = br#"{"version":0,"brokerEpoch":-1}"#;
+/// Under which boot of the operating system the folder was last written to.
+const BOOT: &str = ".ottla-boot";
 const META_PROPERTIES: &str = "meta.properties";
 /// What the folder of a deleted partition ends with until it is gone.
 const DELETED: &str = "-delete";
@@ -95,6 +108,8 @@ pub struct LogManager {
     shared: Arc<Shared>,
     /// The broker before this one stopped in order.
     clean_start: bool,
+    /// All that it wrote is there, flushed or not: the operating system has run on since.
+    intact: bool,
     topics: RwLock<Topics>,
     /// Folders that this broker renamed for deletion: they wait for `file.delete.delay.ms`.
     doomed: Arc<Mutex<HashSet<PathBuf>>>,
@@ -142,6 +157,8 @@ impl LogManager {
         let is_new = !disk.exists(&dir.join(META_PROPERTIES));
         let meta = load_meta(disk.as_ref(), &dir, identity)?;
         let clean_start = take_clean_mark(disk.as_ref(), &dir)? || is_new;
+        let intact =
+            on_disk && is_same_boot(disk.as_ref(), &dir).map_err(|source| io_error("marking", &dir, source))?;
         let shared = Shared {
             checkpoints: OffsetCheckpoints::open(&disk, &dir, on_disk)?,
             workers: Workers::new(),
@@ -154,6 +171,7 @@ impl LogManager {
             meta,
             shared: Arc::new(shared),
             clean_start,
+            intact,
             topics: RwLock::default(),
             doomed: Arc::default(),
             lock: Mutex::new(Some(lock)),
@@ -214,6 +232,25 @@ impl LogManager {
         Some(self.opened(&slot).map(|log| log as Arc<dyn PartitionLog>))
     }
 
+    /// Takes over a topic's changed settings; a partition that nobody used yet is not opened for them.
+    pub fn reconfigure(&self, topic: &str, config: &LogConfig) {
+        let slots: Vec<Arc<Slot>> =
+            self.topics.read().get(topic).map_or_else(Vec::new, |all| all.values().cloned().collect());
+        for slot in slots {
+            // Whoever opens it now has read the old settings.
+            let _opening = slot.opening.lock();
+            match slot.log.get() {
+                Some(log) => log.reconfigure(config.clone()),
+                None => *slot.config.lock() = Some(config.clone()),
+            }
+        }
+    }
+
+    /// Wakes everybody who watches a partition, as if something had changed there.
+    pub fn wake_readers(&self) {
+        self.slots().iter().filter_map(|slot| slot.log.get()).for_each(|log| log.wake_readers());
+    }
+
     /// Forgets a partition, wakes its waiters with an error and deletes its files as Kafka does (`-delete` rename first).
     pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         let Some(slot) = self.forget(partition) else { return Ok(()) };
@@ -240,8 +277,7 @@ impl LogManager {
 
     /// All known partitions with their sizes, by name (DescribeLogDirs). Those that nobody used are not opened for it.
     pub fn sizes(&self) -> Vec<PartitionSize> {
-        let mut slots: Vec<Arc<Slot>> =
-            self.topics.read().values().flat_map(|partitions| partitions.values().cloned()).collect();
+        let mut slots = self.slots();
         slots.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let size = |slot: &Slot| match slot.log.get() {
             Some(log) => log.size(),
@@ -260,8 +296,7 @@ impl LogManager {
         if self.shared.durability == Durability::Memory {
             return Ok(());
         }
-        let slots: Vec<Arc<Slot>> =
-            self.topics.read().values().flat_map(|partitions| partitions.values().cloned()).collect();
+        let slots = self.slots();
         let mut failed = None;
         // After a crash, what nobody opened was not recovered either.
         let mut all_in_order = true;
@@ -307,6 +342,10 @@ impl LogManager {
         Arc::clone(slot)
     }
 
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.topics.read().values().flat_map(|partitions| partitions.values().cloned()).collect()
+    }
+
     fn forget(&self, partition: &TopicPartition) -> Option<Arc<Slot>> {
         let mut topics = self.topics.write();
         let partitions = topics.get_mut(&partition.topic)?;
@@ -331,6 +370,7 @@ impl LogManager {
             config: Arc::new(slot.config.lock().clone().unwrap_or_default()),
             dir: self.dir.join(slot.name.to_string()).into(),
             clean: self.clean_start,
+            intact: self.intact,
             now: clock::now(),
         };
         let log = recovery::open(&self.shared, opening)?;
@@ -443,6 +483,20 @@ fn take_clean_mark(disk: &dyn Disk, dir: &Path) -> Result<bool, StorageError> {
     let removed = disk.remove_file(&path).and_then(|()| disk.sync_dir(dir));
     removed.map_err(|source| io_error("removing", &path, source))?;
     Ok(true)
+}
+
+/// Whether the last broker wrote under the same boot, and so to a page cache that is still there; marks the folder with
+/// this boot. A loss of power may take the mark, never turn it into another boot's.
+fn is_same_boot(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
+    let Some(boot) = disk.boot() else { return Ok(false) };
+    let path = dir.join(BOOT);
+    if read_file(disk, &path)?.is_some_and(|marked| marked == boot.as_bytes()) {
+        return Ok(true);
+    }
+    let file = disk.open(&path)?;
+    file.set_len(0)?;
+    file.write_all_at(boot.as_bytes(), 0)?;
+    Ok(false)
 }
 
 fn io_error(what: &str, path: &Path, source: std::io::Error) -> StorageError {

@@ -45,9 +45,24 @@ impl Disk for OsDisk {
         sync_dir(path)
     }
 
+    fn boot(&self) -> Option<String> {
+        boot()
+    }
+
     fn space(&self, path: &Path) -> Option<VolumeSpace> {
         space(path)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn boot() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+/// Not known: every crash is taken for a loss of power.
+#[cfg(not(target_os = "linux"))]
+fn boot() -> Option<String> {
+    None
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

@@ -60,13 +60,9 @@ struct Afterwards {
 }
 
 impl LocalPartition {
-    /// Whether readers and acknowledgements wait for the disk: Kafka's `flush.messages=1` asks for the same.
+    /// See [`Durability::waits_for_disk`].
     pub(super) fn waits_for_disk(&self, config: &LogConfig) -> bool {
-        match self.shared.durability {
-            Durability::Fsync => true,
-            Durability::Os => config.flush_messages <= 1,
-            Durability::Memory => false,
-        }
+        self.shared.durability.waits_for_disk(config)
     }
 
     fn append_locked(
@@ -183,6 +179,12 @@ impl LocalPartition {
         AppendError::Storage(format!("{what} to {} in {}: {error}", self.name, self.dir.display()))
     }
 
+    /// Wakes everybody who watches, as if something had changed.
+    pub(super) fn wake_readers(&self) {
+        let watchers = self.state.lock().watchers.take();
+        watchers.notify();
+    }
+
     /// What readers hold is settled: deletes nothing, refuses everything, wakes everybody.
     pub(super) fn mark_deleted(&self) {
         let (waiters, watchers) = {
@@ -274,10 +276,20 @@ impl PartitionLog for LocalPartition {
     }
 
     fn reconfigure(&self, config: LogConfig) {
-        let config = Arc::new(config);
-        *self.config.write() = Arc::clone(&config);
-        let mut state = self.state.lock();
-        state.tail.index.set_interval(config.index_interval_bytes);
+        let waits = self.waits_for_disk(&config);
+        let flush = {
+            let mut state = self.state.lock();
+            state.tail.index.set_interval(config.index_interval_bytes);
+            let before = std::mem::replace(&mut *self.config.write(), Arc::new(config));
+            let waits_from_now_on = waits && !self.waits_for_disk(&before);
+            if waits_from_now_on {
+                state.shown_end = state.log_end;
+            }
+            waits_from_now_on && self.ask_for_flush(&mut state)
+        };
+        if flush && let Some(me) = self.me.upgrade() {
+            self.shared.workers.flush(me);
+        }
     }
 
     fn size(&self) -> u64 {

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::checkpoint::{decode_epochs, read_file};
 use super::disk::Disk;
 use super::flush::{EPOCHS, Maintenance};
-use super::log_manager::{Durability, StorageError, doomed_name};
+use super::log_manager::{StorageError, doomed_name};
 use super::partition::{LocalPartition, Shared, new_tail};
 use super::partition_metadata;
 use super::producer_snapshot;
@@ -34,6 +34,8 @@ pub(super) struct Opening {
     pub dir: Arc<Path>,
     /// The broker before this one stopped in order.
     pub clean: bool,
+    /// The operating system did not stop since the log was last written to.
+    pub intact: bool,
     pub now: TimestampMs,
 }
 
@@ -131,7 +133,8 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
     let found_clean = opening.clean && loader.walk_tail()?;
     if !found_clean {
         loader.recover(recovery_point, log_start, &listing.snapshots)?;
-        if shared.durability != Durability::Memory && !created {
+        // Where the page cache acknowledges, nobody was promised more.
+        if shared.durability.waits_for_disk(&opening.config) && !created {
             loader.make_durable()?;
         }
     }
@@ -142,8 +145,8 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
         loader.load_producers(log_start, &listing.snapshots)?;
     }
     let maintenance = loader.sort_out_snapshots(&listing.snapshots)?;
-    let mut state = loader.into_state(log_start);
-    state.recovery_point = recovery_point.min(state.log_end);
+    let recovery_point = recovery_point.min(loader.log_end);
+    let mut state = loader.into_state(log_start, recovery_point);
     state.dir_dirty = created || found_clean;
     Ok((state, maintenance))
 }
@@ -441,14 +444,17 @@ impl<'a> Loader<'a> {
         Ok(Maintenance { snapshots: kept })
     }
 
-    fn into_state(mut self, log_start: Offset) -> State {
+    fn into_state(mut self, log_start: Offset, recovery_point: Offset) -> State {
         self.epochs_changed |= self.epochs.truncate_from_start(log_start);
+        let is_durable = self.segments.iter().all(|state| state.synced == state.size);
+        let durable_end = if is_durable { self.log_end } else { recovery_point };
         State {
             segments: self.segments,
             tail: self.tail.unwrap_or_else(|| new_tail(&self.opening.config, self.opening.now)),
             log_start,
             log_end: self.log_end,
-            durable_end: self.log_end,
+            durable_end,
+            shown_end: Offset(0),
             flush_wanted: Offset(0),
             leader_epoch: self.epochs.latest().unwrap_or(LeaderEpoch(0)),
             producers: self.producers,
@@ -457,7 +463,7 @@ impl<'a> Loader<'a> {
             epochs_dirty: self.epochs_changed,
             dir_dirty: false,
             bytes_since_checkpoint: 0,
-            recovery_point: Offset(0),
+            recovery_point,
             checkpointing: false,
             checkpoint_failed: false,
             torn: false,
@@ -479,6 +485,8 @@ struct SegmentScan {
     trusted_until: Offset,
     next_offset: Offset,
     rebuild: bool,
+    /// Whatever was written is there as it was written, and only the last write may be torn: headers tell.
+    intact: bool,
 }
 
 impl SegmentScan {
@@ -489,12 +497,19 @@ impl SegmentScan {
             trusted_until,
             next_offset: segment.base(),
             rebuild,
+            intact: loader.opening.intact,
         }
     }
 
     fn next(&mut self, scanner: &mut Scanner<'_>, position: u64) -> Result<Option<Found>, ScanError> {
         let trusted = self.next_offset < self.trusted_until && !self.rebuild;
-        let found = if trusted { scanner.header(position)? } else { scanner.verified(position, self.next_offset)? };
+        let found = if trusted {
+            scanner.header(position)?
+        } else if self.intact {
+            scanner.in_order(position, self.next_offset)?
+        } else {
+            scanner.verified(position, self.next_offset)?
+        };
         if let Some(found) = &found {
             self.next_offset = found.header.next_offset();
         }

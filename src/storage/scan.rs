@@ -127,6 +127,13 @@ impl<'a> Scanner<'a> {
         Ok(Some(found))
     }
 
+    /// The batch at `position`, its offsets at or after `expected`; its content is not looked at.
+    pub fn in_order(&mut self, position: u64, expected: Offset) -> Result<Option<Found>, ScanError> {
+        let Some(found) = self.header(position)? else { return Ok(None) };
+        expect_offset(&found, expected)?;
+        Ok(Some(found))
+    }
+
     /// The batch at `position`, its checksum verified and its offsets at or after `expected`.
     pub fn verified(&mut self, position: u64, expected: Offset) -> Result<Option<Found>, ScanError> {
         let Some(found) = self.header_in(position, CHUNK)? else { return Ok(None) };

@@ -66,6 +66,8 @@ pub(super) struct State {
     pub log_end: Offset,
     /// Everything below is on the disk.
     pub durable_end: Offset,
+    /// What readers could see when `flush.messages` made them wait for the disk: the high watermark never goes back.
+    pub shown_end: Offset,
     /// In a mode that acknowledges from the page cache: what a flush was asked for (`flush.messages`).
     pub flush_wanted: Offset,
     pub producers: ProducerStates,
@@ -96,7 +98,7 @@ pub(super) struct State {
 impl State {
     /// Where the high watermark is, given what the mode acknowledges.
     pub fn high_watermark(&self, waits_for_disk: bool) -> Offset {
-        if waits_for_disk { self.durable_end } else { self.log_end }
+        if waits_for_disk { self.durable_end.max(self.shown_end) } else { self.log_end }
     }
 
     pub fn offsets(&self, waits_for_disk: bool) -> LogOffsets {

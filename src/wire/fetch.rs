@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::produce::TopicRef;
 use super::reader::Format;
 use super::writer;
-use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerId};
+use crate::types::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId};
 use crate::wire::ErrorCode;
 
 /// Stored bytes whose length is known and whose content need not be in memory.
@@ -38,6 +38,21 @@ pub struct FetchResponse<R> {
     pub session_id: i32,
     /// What was read, by topic.
     pub topics: Vec<FetchedTopic<R>>,
+    /// Where the leaders are that partitions name (v16+, tagged).
+    pub leaders: Vec<NodeEndpoint>,
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEndpoint {
+    /// The broker.
+    pub node: NodeId,
+    /// Its host, as clients reach it.
+    pub host: Box<str>,
+    /// Its port.
+    pub port: i32,
+    /// `broker.rack`.
+    pub rack: Option<Box<str>>,
 }
 
 /// One topic of a Fetch response.
@@ -64,8 +79,9 @@ pub struct FetchedPartition<R> {
     pub log_start_offset: Offset,
     /// Where the log diverges from the fetcher's (v12+, tagged), as epoch and end offset.
     pub diverging_epoch: Option<(LeaderEpoch, Offset)>,
-    /// The current leader (v12+, tagged), as leader id and epoch; sent with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH.
-    pub current_leader: Option<(i32, LeaderEpoch)>,
+    /// The current leader and its epoch (v12+, tagged); Kafka tells it from v16 on, with NOT_LEADER_OR_FOLLOWER and
+    /// FENCED_LEADER_EPOCH (KIP-951).
+    pub current_leader: Option<(NodeId, LeaderEpoch)>,
     /// Aborted transactions for read_committed; `None` is null on the wire.
     pub aborted: Option<Vec<(ProducerId, Offset)>>,
     /// The record batches; `None` is sent as an empty set.
@@ -76,11 +92,13 @@ pub struct FetchedPartition<R> {
 const FIRST_FLEXIBLE: i16 = 12;
 /// The first version that names topics by id.
 const FIRST_TOPIC_ID: i16 = 13;
+/// The first version that says where leaders are.
+const FIRST_NODE_ENDPOINTS: i16 = 16;
 
 /// Encodes a whole Fetch response frame (v4-v18), length and header included.
 ///
-/// Preferred read replicas (v11+) are -1: a replica elsewhere is never preferred. Node endpoints (v16+) and snapshot ids
-/// are tagged fields that are left out when there is nothing to say.
+/// Preferred read replicas (v11+) are -1: a replica elsewhere is never preferred. Snapshot ids are a tagged field that is
+/// left out: only followers read them.
 pub fn encode<R: StoredBytes>(version: i16, correlation_id: i32, response: FetchResponse<R>) -> Vec<Piece<R>> {
     let format = Format::of(version, FIRST_FLEXIBLE);
     let partitions: usize = response.topics.iter().map(|topic| topic.partitions.len()).sum();
@@ -114,7 +132,11 @@ pub fn encode<R: StoredBytes>(version: i16, correlation_id: i32, response: Fetch
         }
         writer::no_tags(&mut pieces.head, format);
     }
-    writer::no_tags(&mut pieces.head, format);
+    if version >= FIRST_NODE_ENDPOINTS && !response.leaders.is_empty() {
+        pieces.endpoints(format, &response.leaders);
+    } else {
+        writer::no_tags(&mut pieces.head, format);
+    }
     pieces.finish()
 }
 
@@ -155,7 +177,27 @@ impl<R: StoredBytes> Pieces<R> {
         }
     }
 
-    fn tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>, leader: Option<(i32, LeaderEpoch)>) {
+    /// The response's one tagged field.
+    fn endpoints(&mut self, format: Format, leaders: &[NodeEndpoint]) {
+        let mut field = BytesMut::new();
+        writer::length(&mut field, format, Some(leaders.len()));
+        for leader in leaders {
+            field.put_i32(leader.node.0);
+            writer::string(&mut field, format, &leader.host);
+            field.put_i32(leader.port);
+            match &leader.rack {
+                Some(rack) => writer::string(&mut field, format, rack),
+                None => writer::length(&mut field, format, None),
+            }
+            writer::no_tags(&mut field, format);
+        }
+        let head = &mut self.head;
+        head.put_slice(&[1, 0]);
+        writer::unsigned_varint(head, field.len() as u32);
+        head.put_slice(&field);
+    }
+
+    fn tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>, leader: Option<(NodeId, LeaderEpoch)>) {
         let head = &mut self.head;
         head.put_u8(u8::from(diverging.is_some()) + u8::from(leader.is_some()));
         if let Some((epoch, end_offset)) = diverging {
@@ -168,7 +210,7 @@ impl<R: StoredBytes> Pieces<R> {
         if let Some((leader, epoch)) = leader {
             // Tag 1: 8 bytes of fields and its own empty tags.
             head.put_slice(&[1, 9]);
-            head.put_i32(leader);
+            head.put_i32(leader.0);
             head.put_i32(epoch.0);
             head.put_u8(0);
         }
@@ -247,7 +289,7 @@ mod tests {
         let topic =
             if version < 13 { TopicRef::Name("t".into()) } else { TopicRef::Id(TopicId(uuid::Uuid::from_u128(7))) };
         let topics = vec![FetchedTopic { topic, partitions }];
-        FetchResponse { throttle_time_ms: 5, error: ErrorCode::NONE, session_id: 3, topics }
+        FetchResponse { throttle_time_ms: 5, error: ErrorCode::NONE, session_id: 3, topics, leaders: Vec::new() }
     }
 
     #[test]
@@ -255,18 +297,25 @@ mod tests {
         for version in 4..=18 {
             let mut moved = partition(2, None);
             moved.error = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-            moved.current_leader = Some((4, LeaderEpoch(6)));
+            moved.current_leader = Some((NodeId(4), LeaderEpoch(6)));
             let mut diverged = partition(3, Some(Vec::new()));
             diverged.diverging_epoch = Some((LeaderEpoch(2), Offset(5)));
             let mut aborted = partition(4, Some(b"xyz".to_vec()));
             aborted.aborted = Some(vec![(ProducerId(8), Offset(2)), (ProducerId(9), Offset(3))]);
             let large = partition(1, Some(vec![7; 300]));
-            let sent = response(version, vec![large, moved, diverged, aborted]);
+            let mut sent = response(version, vec![large, moved, diverged, aborted]);
+            let endpoint = |node, rack| NodeEndpoint { node: NodeId(node), host: "h".into(), port: 9, rack };
+            sent.leaders = vec![endpoint(4, None), endpoint(5, Some("r".into()))];
             let read = read(version, frame(encode(version, 77, sent)));
 
             assert_eq!(read.throttle_time_ms, 5);
             assert_eq!((read.error_code, read.session_id), (0, if version >= 7 { 3 } else { 0 }));
-            assert!(read.node_endpoints.is_empty());
+            let endpoints: Vec<_> = read.node_endpoints.iter().collect();
+            assert_eq!(endpoints.len(), if version >= 16 { 2 } else { 0 });
+            if let [first, second] = endpoints.as_slice() {
+                assert_eq!((first.node_id.0, &*first.host, first.port, &first.rack), (4, "h", 9, &None));
+                assert_eq!((second.node_id.0, second.rack.as_deref()), (5, Some("r")));
+            }
             let topic = &read.responses[0];
             assert_eq!(&**topic.topic, if version < 13 { "t" } else { "" });
             assert_eq!(topic.topic_id.as_u128(), if version < 13 { 0 } else { 7 });

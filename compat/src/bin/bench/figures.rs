@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use ottla_compat::{Broker, Durability, Program, Settings};
+use ottla_compat::{Broker, Durability, Program, Settings, probe};
 
 use crate::first;
 use crate::load;
+use crate::memory;
 use crate::performance::Performance;
 
 /// How much of everything.
@@ -20,16 +21,36 @@ pub struct Scale {
     pub idle: Duration,
     /// How long to measure latency at one rate.
     pub latency: Duration,
+    /// Connections that are open and idle.
+    pub connections: usize,
+    /// Records of 1 KiB in the log that is killed.
+    pub killed: u64,
+    /// The same, of the log that shows that its length does not matter; 0 to leave that out.
+    pub killed_long: u64,
 }
 
 impl Scale {
     /// As the documentation's table was made.
-    pub const FULL: Self =
-        Self { large: 1_500_000, small: 8_000_000, idle: Duration::from_secs(10), latency: Duration::from_secs(5) };
+    pub const FULL: Self = Self {
+        large: 1_500_000,
+        small: 8_000_000,
+        idle: Duration::from_secs(10),
+        latency: Duration::from_secs(5),
+        connections: 10_000,
+        killed: 500_000,
+        killed_long: 10_000_000,
+    };
 
     /// For a look in between.
-    pub const QUICK: Self =
-        Self { large: 400_000, small: 2_000_000, idle: Duration::from_secs(3), latency: Duration::from_secs(2) };
+    pub const QUICK: Self = Self {
+        large: 400_000,
+        small: 2_000_000,
+        idle: Duration::from_secs(3),
+        latency: Duration::from_secs(2),
+        connections: 2_000,
+        killed: 100_000,
+        killed_long: 0,
+    };
 }
 
 /// Measured values, by figure.
@@ -42,6 +63,9 @@ pub fn suffix(durability: Durability) -> &'static str {
         Durability::Fsync => "durable",
     }
 }
+
+/// What a load client takes of the machine's memory besides: its queues.
+const CLIENT_BYTES: u64 = 1 << 30;
 
 /// Runs one broker from its start to its end.
 pub struct Run<'a> {
@@ -68,6 +92,7 @@ impl Run<'_> {
         let mut broker = Broker::start(program, Settings::default().durability(self.durability))?;
         values.push(("start, ms".to_owned(), millis(broker.started_in())));
         self.idle(&mut broker, &mut values)?;
+        self.idle_connections(&mut broker, &mut values)?;
         self.throughput(&mut broker, &mut values)?;
         self.latency(&mut broker, &mut values)?;
         if self.wants("memory after the load, MB") {
@@ -82,9 +107,10 @@ impl Run<'_> {
         sizes.into_iter().any(|(size, partitions)| self.wants(&produce_name(size, partitions)))
             || [1, 8].iter().any(|&partitions| self.wants(&consume_name(partitions)))
             || [1_000, 10_000].iter().any(|&rate| self.wants(&latency_name(rate)))
-            || ["start, ms", "idle memory, MB", "idle CPU, %", "memory after the load, MB", KILLED, TERMINATED]
+            || ["start, ms", "idle memory, MB", "idle CPU, %", "memory after the load, MB"]
                 .iter()
                 .any(|name| self.wants(name))
+            || [PER_CONNECTION, KILLED, KILLED_LONG, TERMINATED].iter().any(|name| self.wants(name))
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -106,6 +132,20 @@ impl Run<'_> {
         let spent = broker.process()?.cpu()?.saturating_sub(before);
         values.push(("idle memory, MB".to_owned(), megabytes(broker.process()?.resident()?)));
         values.push(("idle CPU, %".to_owned(), spent.as_secs_f64() / self.scale.idle.as_secs_f64() * 100.0));
+        Ok(())
+    }
+
+    fn idle_connections(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
+        if !self.wants(PER_CONNECTION) {
+            return Ok(());
+        }
+        (self.progress)(PER_CONNECTION);
+        let before = broker.process()?.resident()?;
+        let address = broker.address();
+        let open =
+            (0..self.scale.connections).map(|_| probe::idle_connection(address)).collect::<io::Result<Vec<_>>>()?;
+        let taken = broker.process()?.resident()?.saturating_sub(before);
+        values.push((self.name(PER_CONNECTION), taken as f64 / 1024.0 / open.len() as f64));
         Ok(())
     }
 
@@ -151,6 +191,7 @@ impl Run<'_> {
     ) -> io::Result<()> {
         let name = self.name(name);
         (self.progress)(&name);
+        memory::touch(bytes + CLIENT_BYTES)?;
         let before = broker.process()?.cpu()?;
         let value = measure()?;
         let spent = broker.process()?.cpu()?.saturating_sub(before);
@@ -176,16 +217,21 @@ impl Run<'_> {
     }
 
     fn restart(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
-        if self.wants(KILLED) {
-            (self.progress)(&self.name(KILLED));
-            let topic = "after-kill";
-            load::create_topic(&broker.bootstrap(), topic, 1)?;
-            self.performance.produce(&broker.bootstrap(), topic, 1024, 10_000)?;
+        for (name, records) in [(KILLED, self.scale.killed), (KILLED_LONG, self.scale.killed_long)] {
+            // How a longer log is recovered shows once.
+            let is_due = records > 0 && (name == KILLED || self.durability == Durability::Fsync);
+            if !is_due || !self.wants(name) {
+                continue;
+            }
+            (self.progress)(&self.name(name));
+            let topic = format!("killed-{records}");
+            load::create_topic(&broker.bootstrap(), &topic, 1)?;
+            self.performance.produce(&broker.bootstrap(), &topic, 1024, records)?;
             broker.kill()?;
             let started = std::time::Instant::now();
             broker.begin()?;
-            first::wait_until_acknowledged(broker.address(), topic, Duration::from_mins(2))?;
-            values.push((self.name(KILLED), millis(started.elapsed())));
+            first::wait_until_acknowledged(broker.address(), &topic, Duration::from_mins(2))?;
+            values.push((self.name(name), millis(started.elapsed())));
         }
         (self.progress)(&self.name(TERMINATED));
         let (status, took) = broker.terminate()?;
@@ -200,7 +246,9 @@ impl Run<'_> {
     }
 }
 
+const PER_CONNECTION: &str = "resident KiB per idle connection";
 const KILLED: &str = "kill -9 to first acked produce, ms";
+const KILLED_LONG: &str = "the same after 10 GB into one partition, ms";
 const TERMINATED: &str = "SIGTERM to exit, ms";
 
 fn produce_name(size: &str, partitions: i32) -> String {

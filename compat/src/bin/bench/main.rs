@@ -3,6 +3,7 @@
 mod figures;
 mod first;
 mod load;
+mod memory;
 mod performance;
 mod table;
 
@@ -10,6 +11,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ottla_compat::{Durability, Kafka, Program};
 
@@ -70,6 +73,12 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok(Arguments { ottla, against_kafka, figure, rounds: rounds.unwrap_or(if quick { 1 } else { 3 }), json, quick })
 }
 
+/// For the idle connections; the brokers inherit it.
+fn raise_descriptor_limit() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}
+
 fn bench(arguments: &Arguments) -> io::Result<()> {
     let mut programs = Vec::new();
     programs.extend(arguments.ottla.iter().map(|binary| ("Ottla", Program::Ottla(binary.clone()))));
@@ -78,6 +87,7 @@ fn bench(arguments: &Arguments) -> io::Result<()> {
     }
     let brokers: Vec<&'static str> = programs.iter().map(|(name, _)| *name).collect();
     let performance = Performance::build()?;
+    raise_descriptor_limit()?;
     let mut table = Table::default();
     let started = Instant::now();
     for round in 1..=arguments.rounds {
