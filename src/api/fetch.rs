@@ -375,3 +375,6 @@ fn refuse(version: i16, correlation_id: i32, error: ErrorCode) -> Response {
         FetchResponse { throttle_time_ms: 0, error, session_id: NO_SESSION, topics: Vec::new(), leaders: Vec::new() };
     Response(encode(version, correlation_id, response))
 }
+
+#[cfg(test)]
+mod tests;

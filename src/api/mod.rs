@@ -23,6 +23,8 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 mod reply;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 use std::future::Future;
 use std::net::SocketAddr;

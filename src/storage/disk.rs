@@ -13,6 +13,10 @@ use crate::wire::fetch::StoredBytes;
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file for reading and writing, creating it when it is missing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// A file's length in bytes, without opening it where that is possible.
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        self.open(path)?.len()
+    }
     /// Whether a file or folder is there.
     fn exists(&self, path: &Path) -> bool;
     /// Creates a folder and its parents.

@@ -382,7 +382,7 @@ impl LogManager {
         let disk = self.shared.disk.as_ref();
         let files = disk.read_dir(&self.dir.join(partition.to_string())).unwrap_or_default();
         let logs = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-        logs.filter_map(|path| disk.open(path).and_then(|file| file.len()).ok()).sum()
+        logs.filter_map(|path| disk.file_len(path).ok()).sum()
     }
 
     /// What an earlier broker had no time to delete.

@@ -6,7 +6,8 @@ mod contract_tests;
 pub mod disk;
 #[cfg(test)]
 mod fault_tests;
-pub mod faulty_disk;
+#[cfg(test)]
+pub(crate) mod faulty_disk;
 mod flush;
 mod index_file;
 mod lock;
@@ -28,7 +29,7 @@ mod segment;
 mod segment_index;
 mod state;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 pub mod time_index;
 mod timestamps;
 mod workers;

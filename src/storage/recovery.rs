@@ -198,7 +198,7 @@ impl<'a> Loader<'a> {
         };
         for base in &listing.segments {
             let segment = loader.segment(*base);
-            let size = segment.log()?.len()?;
+            let size = loader.disk.file_len(&segment.path(".log"))?;
             loader.segments.push(SegmentState { segment, size, synced: size, index_dirty: false });
         }
         if loader.segments.is_empty() {

@@ -1,0 +1,151 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::task::Poll;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchResponse as Answer, TopicName};
+
+use super::super::test_support::{TestBroker, decode, poll, text};
+use super::*;
+use crate::storage::test_support::{CLIENT, plain, values};
+use crate::types::TimestampMs;
+
+fn request(topics: &[(&str, i64)], min_bytes: i32, max_bytes: i32) -> FetchRequest {
+    let topics = topics.iter().map(|(name, offset)| {
+        let partition = FetchPartition::default().with_fetch_offset(*offset).with_partition_max_bytes(max_bytes);
+        FetchTopic::default().with_topic(TopicName(text(name))).with_partitions(vec![partition])
+    });
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(60_000)
+        .with_min_bytes(min_bytes)
+        .with_max_bytes(max_bytes)
+        .with_topics(topics.collect())
+}
+
+fn append(broker: &TestBroker, topic: &str, value: &str) -> usize {
+    let batch = plain(&[value], 1);
+    let size = batch.len();
+    broker.log(topic, 0).append(batch, CLIENT, TimestampMs(1)).unwrap();
+    size
+}
+
+/// The values of each partition in turn.
+fn read(answer: &Answer) -> Vec<Vec<String>> {
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    let values = partitions.map(|partition| values(partition.records.as_deref().unwrap_or_default()));
+    values.map(|values| values.into_iter().map(|(_, value)| value).collect()).collect()
+}
+
+fn waiting(reply: Reply) -> std::pin::Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>> {
+    match reply {
+        Reply::Later(later) => later,
+        _ => panic!("it does not wait"),
+    }
+}
+
+fn ended(answer: Poll<Result<Response, Refused>>) -> Answer {
+    let Poll::Ready(response) = answer else { panic!("it still waits") };
+    decode::<FetchRequest>(12, response.unwrap())
+}
+
+#[tokio::test]
+async fn a_long_poll_reads_on_where_it_stopped() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    broker.create("u", 1).await;
+    let value = "x".repeat(10_000);
+    let size = append(&broker, "t", &value);
+    let wanted = 50 * size as i32;
+    let mut reply = waiting(broker.start(12, &request(&[("t", 0), ("u", 0)], wanted, 100 * size as i32)));
+    assert!(poll(&mut reply).is_pending());
+    let before = broker.disk.bytes_read();
+    for number in 1..49 {
+        append(&broker, if number % 7 == 0 { "u" } else { "t" }, &value);
+        assert!(poll(&mut reply).is_pending(), "{number}");
+    }
+    append(&broker, "u", "last of u");
+    append(&broker, "t", &value);
+    let answer = ended(poll(&mut reply));
+    let values = read(&answer);
+    assert_eq!((values[0].len(), values[1].len()), (44, 7));
+    assert_eq!(values[1][6], "last of u");
+    let again = 2 * 50 * size as u64;
+    assert!(broker.disk.bytes_read() - before < again + 50 * 4096, "each batch is looked at once");
+}
+
+#[tokio::test]
+async fn limits_hold_for_what_is_read_later_too() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let size = append(&broker, "t", "first");
+    let mut reply = waiting(broker.start(12, &request(&[("t", 0)], 3 * size as i32, 2 * size as i32 + 5)));
+    // min.bytes is clamped to max.bytes (rule 26): a third batch would not fit, so the wait can only end by its time.
+    assert!(poll(&mut reply).is_pending());
+    append(&broker, "t", "second");
+    append(&broker, "t", "third");
+    broker.broker.stop_waiting();
+    assert_eq!(read(&ended(poll(&mut reply))), [["first", "second"]]);
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_answers_those_who_wait() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let mut reply = waiting(broker.start(12, &request(&[("t", 0)], 1, 1000)));
+    assert!(poll(&mut reply).is_pending());
+    broker.broker.stop_waiting();
+    assert_eq!(read(&ended(poll(&mut reply))), [[""; 0]]);
+    let mut late = waiting(broker.start(12, &request(&[("t", 0)], 1, 1000)));
+    assert_eq!(read(&ended(poll(&mut late))), [[""; 0]], "one that comes when it stops does not wait either");
+}
+
+#[tokio::test]
+async fn an_error_ends_the_wait() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    append(&broker, "t", "first");
+    let mut reply = waiting(broker.start(12, &request(&[("t", 0)], 1000, 1000)));
+    assert!(poll(&mut reply).is_pending());
+    broker.log("t", 0).delete_records(Offset(1)).unwrap();
+    append(&broker, "t", "second");
+    broker.log("t", 0).delete_records(Offset(2)).unwrap();
+    let answer = ended(poll(&mut reply));
+    assert_eq!(answer.responses[0].partitions[0].error_code, ErrorCode::OFFSET_OUT_OF_RANGE.0);
+    assert_eq!(read(&answer), [[""; 0]]);
+}
+
+#[tokio::test]
+async fn an_outdated_client_learns_of_the_leader() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let id = broker.broker.metadata.image().topic("t").unwrap().id;
+    for version in [13, 15, 16, 18] {
+        for (epoch, error) in [(7, ErrorCode::UNKNOWN_LEADER_EPOCH), (-1, ErrorCode::NONE)] {
+            let mut request = request(&[("", 0)], 0, 1000);
+            request.topics[0].topic_id = id.0;
+            request.topics[0].partitions[0].current_leader_epoch = epoch;
+            let answer = broker.call(version, &request).await;
+            assert_eq!(answer.responses[0].partitions[0].error_code, error.0);
+            assert!(answer.node_endpoints.is_empty(), "only an outdated client is told");
+        }
+        let mut request = request(&[("", 0)], 0, 1000);
+        request.topics[0].topic_id = id.0;
+        if version >= 15 {
+            request.replica_state.replica_id = BrokerId(5);
+        } else {
+            request.replica_id = BrokerId(5);
+        }
+        let answer = broker.call(version, &request).await;
+        let partition = &answer.responses[0].partitions[0];
+        assert_eq!(partition.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER.0);
+        let told = version >= 16;
+        assert_eq!(
+            (partition.current_leader.leader_id.0, partition.current_leader.leader_epoch),
+            if told { (1, 0) } else { (-1, -1) }
+        );
+        let endpoints = answer.node_endpoints.iter().map(|node| (node.node_id.0, node.host.to_string(), node.port));
+        let expected = if told { vec![(1, "127.0.0.1".to_owned(), 9092)] } else { Vec::new() };
+        assert_eq!(endpoints.collect::<Vec<_>>(), expected);
+    }
+}
