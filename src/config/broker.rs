@@ -81,9 +81,9 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "The data folder. Kafka spreads partitions over several; Ottla takes one.";
     "log.flush.interval.messages" Long = "9223372036854775807", Rule::Min(1), ClusterWide, Acts,
         "The default of the topic setting flush.messages.";
-    "log.flush.interval.ms" Long, Rule::Any, ClusterWide, Stored,
+    "log.flush.interval.ms" Long, Rule::Any, ClusterWide, Acts,
         "The default of the topic setting flush.ms.";
-    "log.flush.scheduler.interval.ms" Long = "9223372036854775807", Rule::Any, ReadOnly, Stored,
+    "log.flush.scheduler.interval.ms" Long = "9223372036854775807", Rule::Any, ReadOnly, Acts,
         "The default of the topic setting flush.ms, where log.flush.interval.ms is not given.";
     "log.index.interval.bytes" Int = "4096", Rule::Min(0), ClusterWide, Acts,
         "The default of the topic setting index.interval.bytes.";

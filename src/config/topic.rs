@@ -75,7 +75,7 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
     "flush.messages" Long = "9223372036854775807", Rule::Min(1), Acts, [same("log.flush.interval.messages")],
         "Flush to the disk after so many records, where ottla.durability is os; where it is fsync, an acknowledged \
          acks=all record is flushed in any case.";
-    "flush.ms" Long = "9223372036854775807", Rule::Min(0), Stored,
+    "flush.ms" Long = "9223372036854775807", Rule::Min(0), Acts,
         [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")],
         "Flush to the disk at the latest after so many milliseconds. Durability is better set with ottla.durability, \
          which flushes before it answers.";
