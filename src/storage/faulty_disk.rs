@@ -72,7 +72,6 @@ struct Faults {
 #[derive(Debug, Default)]
 struct Counters {
     read: AtomicU64,
-    changes: AtomicU64,
     syncs: AtomicU64,
 }
 
@@ -144,11 +143,6 @@ impl FaultyDisk {
         self.counters.read.load(Ordering::Relaxed)
     }
 
-    /// Changes made so far: what [`Self::stop_after`] counts.
-    pub fn changes(&self) -> u64 {
-        self.counters.changes.load(Ordering::Relaxed)
-    }
-
     /// Flushes of files so far.
     pub fn syncs(&self) -> u64 {
         self.counters.syncs.load(Ordering::Relaxed)
@@ -165,10 +159,12 @@ impl FaultyDisk {
             }
         }
     }
+}
 
-    fn change(&self, world: &mut World) -> io::Result<()> {
-        self.counters.changes.fetch_add(1, Ordering::Relaxed);
-        match &mut world.faults.changes_left {
+impl World {
+    /// Counts a change; an error once the disk has stopped.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.faults.changes_left {
             Some(0) => Err(stopped()),
             Some(left) => {
                 *left -= 1;
@@ -177,9 +173,7 @@ impl FaultyDisk {
             None => Ok(()),
         }
     }
-}
 
-impl World {
     fn change_folder(&mut self, folder: &Path, change: FolderChange) {
         change.apply(&mut self.seen);
         self.unsynced.push((folder.to_path_buf(), change));
@@ -294,7 +288,7 @@ impl Disk for FaultyDisk {
                 if !is_root(&folder) && !world.seen.contains_key(&folder) {
                     return Err(io::ErrorKind::NotFound.into());
                 }
-                self.change(&mut world)?;
+                world.change()?;
                 let content = Arc::new(Mutex::new(Content::default()));
                 let create = FolderChange::Create(path.to_path_buf(), Node::File(Arc::clone(&content)));
                 world.change_folder(&folder, create);
@@ -313,7 +307,7 @@ impl Disk for FaultyDisk {
         let mut missing: Vec<&Path> = path.ancestors().filter(|folder| !is_root(folder)).collect();
         missing.retain(|folder| !world.seen.contains_key(*folder));
         for folder in missing.into_iter().rev() {
-            self.change(&mut world)?;
+            world.change()?;
             let create = FolderChange::Create(folder.to_path_buf(), Node::Folder);
             world.change_folder(&parent(folder), create);
         }
@@ -337,7 +331,7 @@ impl Disk for FaultyDisk {
         if !world.seen.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.change(&mut world)?;
+        world.change()?;
         world.change_folder(&parent(to), FolderChange::Rename(from.to_path_buf(), to.to_path_buf()));
         Ok(())
     }
@@ -345,7 +339,7 @@ impl Disk for FaultyDisk {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         if world.seen.contains_key(path) {
-            self.change(&mut world)?;
+            world.change()?;
             world.change_folder(&parent(path), FolderChange::Remove(path.to_path_buf()));
         }
         Ok(())
@@ -357,7 +351,7 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        self.change(&mut world)?;
+        world.change()?;
         let World { durable, unsynced, .. } = &mut *world;
         for (_, change) in unsynced.extract_if(.., |(folder, _)| folder == path) {
             change.apply(durable);
@@ -377,7 +371,7 @@ struct FaultyFile {
 impl DiskFile for FaultyFile {
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut world = self.disk.world.lock();
-        if let Err(error) = self.disk.change(&mut world) {
+        if let Err(error) = world.change() {
             // The last write before the end may have come through in part.
             let part = bytes.get(..bytes.len() / 2).unwrap_or_default();
             self.content.lock().change(FileChange::Write(position, part.to_vec()));
@@ -418,14 +412,14 @@ impl DiskFile for FaultyFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut world = self.disk.world.lock();
-        self.disk.change(&mut world)?;
+        world.change()?;
         self.content.lock().change(FileChange::SetLen(length));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.disk.world.lock();
-        self.disk.change(&mut world)?;
+        world.change()?;
         self.disk.counters.syncs.fetch_add(1, Ordering::Relaxed);
         let failing = world.faults.failing_syncs.as_ref();
         if failing.is_some_and(|part| self.path.to_string_lossy().contains(part.as_str())) {
