@@ -2,6 +2,7 @@
 //!
 //! v1 sources and synonyms (KIP-226), v3 types and documentation (KIP-569), v4 compact.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -33,10 +34,21 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let results = {
         let image = broker.metadata.image();
         let context = broker.metadata.context(&image);
-        let resources = body.resources.iter();
+        // A client asks for a resource once; asked again in other words it would multiply the answer.
+        let mut seen = HashSet::new();
+        let resources = body.resources.iter().filter(|resource| seen.insert(identity(resource)));
         resources.map(|resource| result(context, header.api_version, &body, resource)).collect()
     };
     settled(broker, API, &header, DescribeConfigsResponse::default().with_results(results))
+}
+
+/// A broker's number can be written in many ways.
+fn identity(resource: &DescribeConfigsResource) -> (i8, &str, Option<i32>) {
+    let name = &*resource.resource_name;
+    match ResourceType(resource.resource_type) {
+        ResourceType::BROKER if name.parse::<i32>().is_ok() => (resource.resource_type, "", name.parse().ok()),
+        _ => (resource.resource_type, name, None),
+    }
 }
 
 fn result(

@@ -24,6 +24,8 @@ use crate::wire::fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndp
 use crate::wire::message::decode_request;
 use crate::wire::produce::TopicRef;
 
+/// Whoever asks to wait longer is answered with what is there, and asks again. Kafka would close the connection as idle.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// From this version on topics are named by id.
 const FIRST_WITH_TOPIC_IDS: i16 = 13;
 /// From this version on a client with an outdated leader learns of the current one at once (KIP-951).
@@ -47,7 +49,7 @@ struct Plan {
 struct Pass {
     partitions: Vec<Progress>,
     bytes: usize,
-    /// An error, a divergence or the end of a segment: to be answered at once.
+    /// An error, a divergence, the end of a segment, no room for more: to be answered at once.
     urgent: bool,
 }
 
@@ -56,6 +58,16 @@ struct Progress {
     fetched: FetchedPartition<FileSlice>,
     /// Where reading goes on.
     next: Offset,
+    /// There is more than the client takes of this partition.
+    is_full: bool,
+}
+
+/// What is read of a partition next.
+#[derive(Clone, Copy)]
+struct Ask {
+    from: Offset,
+    room: usize,
+    at_least_one: bool,
 }
 
 /// Stage one: reads at once, and waits in stage two where that is too little.
@@ -63,7 +75,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let version = request.header.api_version;
     let correlation_id = request.header.correlation_id;
     let body: FetchRequest = decode_request(ApiKey::Fetch, version, request.body.freeze())?;
-    let max_wait = Duration::from_millis(body.max_wait_ms.max(0) as u64);
+    let max_wait = Duration::from_millis(body.max_wait_ms.max(0) as u64).min(LONGEST_WAIT);
     let plan = match plan(broker, version, correlation_id, request.peer, &body) {
         Ok(plan) => plan,
         Err(error) => return Ok(Reply::Now(refuse(version, correlation_id, error))),
@@ -75,7 +87,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     }
     let broker = Arc::clone(broker);
     let deadline = Instant::now() + max_wait;
-    Ok(Reply::Later(Box::pin(async move {
+    let holds = plan.wanted.len() * size_of::<(FetchKey, FetchPosition, Progress)>();
+    let answer = async move {
         loop {
             // A fresh watcher each time: partitions forget one as soon as it is dropped.
             let watcher = Arc::new(Notify::new());
@@ -85,12 +98,13 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
                 return Ok(answer(&broker, &plan, pass));
             }
         }
-    })))
+    };
+    Ok(Reply::Parked(Box::pin(answer), holds))
 }
 
 impl Plan {
     fn is_answered_by(&self, pass: &Pass) -> bool {
-        pass.urgent || pass.bytes >= self.min_bytes || self.wanted.is_empty()
+        pass.urgent || pass.available(self) >= self.min_bytes || self.wanted.is_empty()
     }
 
     fn by_id(&self) -> bool {
@@ -106,6 +120,7 @@ fn plan(
     body: &FetchRequest,
 ) -> Result<Plan, ErrorCode> {
     let by_id = version >= FIRST_WITH_TOPIC_IDS;
+    // A name is shared by the topic's partitions: there may be many of both.
     let topic_ref = |name: &str, id: uuid::Uuid| {
         if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name.into()) }
     };
@@ -155,8 +170,16 @@ impl Pass {
         let unread = |(key, position): &(FetchKey, FetchPosition)| Progress {
             fetched: failed(key.partition, ErrorCode::NONE),
             next: position.offset,
+            is_full: false,
         };
         Self { partitions: plan.wanted.iter().map(unread).collect(), bytes: 0, urgent: false }
+    }
+
+    /// What `min.bytes` is compared with: of a partition that has more than the client takes, all that it takes counts,
+    /// though the batch that does not fit is left out.
+    fn available(&self, plan: &Plan) -> usize {
+        let partitions = plan.wanted.iter().zip(&self.partitions);
+        partitions.map(|((_, at), progress)| if progress.is_full { at.max_bytes } else { progress.held() }).sum()
     }
 
     /// Reads all partitions in order, each from where it was left. The first batch of all may exceed both limits
@@ -164,14 +187,22 @@ impl Pass {
     fn read_on(&mut self, broker: &Broker, plan: &Plan, watcher: Option<&Arc<Notify>>) {
         for ((key, position), progress) in plan.wanted.iter().zip(&mut self.partitions) {
             let held = progress.held();
-            let room = plan.max_bytes.saturating_sub(self.bytes).min(position.max_bytes.saturating_sub(held));
-            let limits = (room, self.bytes == 0);
-            match read_partition(broker, plan, key, position, (progress.next, limits), watcher) {
-                Ok(Read::Records(result)) => self.urgent |= !progress.extend(plan, result),
+            let left = plan.max_bytes.saturating_sub(self.bytes);
+            let room = left.min(position.max_bytes.saturating_sub(held));
+            let ask = Ask { from: progress.next, room, at_least_one: self.bytes == 0 };
+            match read_partition(broker, plan, key, position, ask, watcher) {
+                Ok(Read::Records(result)) => {
+                    self.urgent |= result.is_full && room == left;
+                    self.urgent |= !progress.extend(plan, result);
+                }
                 Ok(Read::Diverging(diverging, offsets)) => {
-                    let nothing = ReadResult { records: None, next_offset: progress.next, offsets };
+                    let nothing = ReadResult { records: None, next_offset: progress.next, offsets, is_full: false };
                     progress.fetched = fetched(plan, key.partition, nothing);
                     progress.fetched.diverging_epoch = Some(diverging);
+                    self.urgent = true;
+                }
+                // What was read before a damaged batch is sound; the next fetch learns of the damage.
+                Err(Refusal { error: ErrorCode::CORRUPT_MESSAGE | ErrorCode::KAFKA_STORAGE_ERROR, .. }) if held > 0 => {
                     self.urgent = true;
                 }
                 Err(refusal) => {
@@ -193,6 +224,7 @@ impl Progress {
     /// Adds what was read next; `false` when it does not lie behind what is there, because a new segment began.
     fn extend(&mut self, plan: &Plan, result: ReadResult) -> bool {
         let next = result.next_offset;
+        self.is_full = result.is_full;
         let mut fetched = fetched(plan, self.fetched.index, result);
         let follows = match (self.fetched.records.take(), fetched.records.take()) {
             (Some(mut held), Some(more)) => {
@@ -246,7 +278,7 @@ fn read_partition(
     plan: &Plan,
     key: &FetchKey,
     position: &FetchPosition,
-    (from, (room, at_least_one)): (Offset, (usize, bool)),
+    ask: Ask,
     watcher: Option<&Arc<Notify>>,
 ) -> Result<Read, Refusal> {
     let found = broker.find_by_ref(&key.topic, key.partition)?;
@@ -264,7 +296,7 @@ fn read_partition(
     if let Some(diverging) = divergence(&found, position)? {
         return Ok(Read::Diverging(diverging, found.log.offsets()));
     }
-    let result = found.log.read(from, room, plan.bound, at_least_one);
+    let result = found.log.read(ask.from, ask.room, plan.bound, ask.at_least_one);
     Ok(Read::Records(result.map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?))
 }
 

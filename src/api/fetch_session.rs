@@ -3,7 +3,7 @@
 //! A session spares the client from repeating its partitions and the broker from repeating what did not change.
 //! The cache is bounded by `max.incremental.fetch.session.cache.slots`; without a free slot a client is served without a session.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 use crate::wire::ErrorCode;
@@ -15,6 +15,8 @@ pub const NO_SESSION: i32 = 0;
 pub const INITIAL_EPOCH: i32 = 0;
 /// The session epoch of a request that closes its session, or never wanted one.
 pub const FINAL_EPOCH: i32 = -1;
+/// Partitions that all sessions together may follow, as a multiple of the slots: what they take is then bounded, too.
+const PARTITIONS_PER_SLOT: usize = 250;
 /// A session idle for longer may be replaced by any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const EVICTION_MS: i64 = 120_000;
 
@@ -173,15 +175,22 @@ impl FetchSessions {
             // A full request ends the session that it names, whatever comes of itself.
             self.sessions.remove(&id);
             let context = if epoch == FINAL_EPOCH { Context::Sessionless } else { Context::Full };
-            return Ok((context, partitions));
+            return Ok((context, each_once(partitions)));
         }
-        let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
+        let session = self.sessions.get(&id).ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
         if session.epoch != epoch {
             return Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
         }
         if session.by_id != by_id {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
+        let news = partitions.iter().filter(|(key, _)| !session.places.contains_key(key)).count();
+        if news > 0 && self.followed() + news > self.slots.saturating_mul(PARTITIONS_PER_SLOT) {
+            // The client goes on with a full request.
+            self.sessions.remove(&id);
+            return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        }
+        let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
         for (key, position) in &partitions {
             session.follow(key.clone(), *position);
         }
@@ -242,21 +251,26 @@ impl FetchSessions {
             places: HashMap::new(),
             next_place: 0,
         };
-        let mut seen = HashSet::new();
         for (key, position, answered) in results {
-            if seen.insert(key) {
-                session.follow(key.clone(), *position);
-                session.note(key, answered);
-            }
+            session.follow(key.clone(), *position);
+            session.note(key, answered);
         }
         self.sessions.insert(id, session);
         id
     }
 
+    fn followed(&self) -> usize {
+        self.sessions.values().map(|session| session.order.len()).sum()
+    }
+
     /// A full cache gives up its longest idle session if that is stale, else its smallest one for a larger newcomer.
     fn make_room(&mut self, partitions: usize, now: TimestampMs) -> bool {
-        if self.sessions.len() < self.slots {
+        let most = self.slots.saturating_mul(PARTITIONS_PER_SLOT);
+        if self.sessions.len() < self.slots && self.followed() + partitions <= most {
             return true;
+        }
+        if partitions > most {
+            return false;
         }
         let stale = self
             .sessions
@@ -271,8 +285,26 @@ impl FetchSessions {
                 .filter(|(_, session)| session.order.len() < partitions)
                 .map(|(id, _)| *id)
         });
-        victim.is_some_and(|id| self.sessions.remove(&id).is_some())
+        victim.is_some_and(|id| self.sessions.remove(&id).is_some()) && self.make_room(partitions, now)
     }
+}
+
+/// The last mention of a partition counts, at the place of the first.
+fn each_once(partitions: Vec<(FetchKey, FetchPosition)>) -> Vec<(FetchKey, FetchPosition)> {
+    if partitions.len() < 2 {
+        return partitions;
+    }
+    let mut places: HashMap<FetchKey, usize> = HashMap::with_capacity(partitions.len());
+    let mut kept: Vec<(FetchKey, FetchPosition)> = Vec::with_capacity(partitions.len());
+    for (key, position) in partitions {
+        if let Some((_, known)) = places.get(&key).and_then(|place| kept.get_mut(*place)) {
+            *known = position;
+        } else {
+            places.insert(key.clone(), kept.len());
+            kept.push((key, position));
+        }
+    }
+    kept
 }
 
 /// After `i32::MAX` comes 1: 0 and -1 have a meaning of their own.
@@ -399,5 +431,23 @@ mod tests {
     #[test]
     fn epochs_skip_zero_when_they_wrap() {
         assert_eq!(next_epoch(i32::MAX), 1);
+    }
+
+    #[test]
+    fn sessions_are_bounded_by_their_partitions_too() {
+        let mut sessions = FetchSessions::new(1);
+        let many = |range: std::ops::Range<i32>| range.map(|index| (key(index), at(0))).collect::<Vec<_>>();
+        let results =
+            |range: std::ops::Range<i32>| range.map(|index| (key(index), at(0), quiet(0))).collect::<Vec<_>>();
+        let most = PARTITIONS_PER_SLOT as i32;
+        let (none, _) = sessions.finish(&Context::Full, false, &results(0..most + 1), NOW, 5).unwrap();
+        assert_eq!(none, NO_SESSION, "too large for a session of its own");
+        let (id, _) = sessions.finish(&Context::Full, false, &results(0..most - 1), NOW, 5).unwrap();
+        assert_eq!(id, 5);
+        let more = |epoch, partitions| SessionRequest { id, epoch, by_id: false, partitions, forgotten: Vec::new() };
+        assert!(sessions.begin(more(1, many(0..most)), NOW).is_ok());
+        let refused = sessions.begin(more(2, many(most..most + 1)), NOW);
+        assert_eq!(refused.unwrap_err(), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        assert_eq!(sessions.followed(), 0);
     }
 }

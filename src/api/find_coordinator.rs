@@ -31,6 +31,9 @@ pub const NO_TRANSACTIONS: &str = "This version of Ottla has no transactions: us
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
     let body: FindCoordinatorRequest = decode_request(API, header.api_version, request.body.freeze())?;
+    if body.key_type == TRANSACTION {
+        tracing::warn!("{} asked for transactions: {NO_TRANSACTIONS}", request.peer.remote);
+    }
     let response = if header.api_version < BATCHED {
         single(find(broker, &request.peer, body.key_type, StrBytes::new()), header.api_version)
     } else {
@@ -54,10 +57,7 @@ fn find(broker: &Broker, peer: &Peer, key_type: i8, key: StrBytes) -> Coordinato
             let node = BrokerId(broker.config.node_id.0);
             answer.with_node_id(node).with_host(host).with_port(port).with_error_message(Some(StrBytes::new()))
         }
-        TRANSACTION => {
-            tracing::warn!("{} asked for transactions: {NO_TRANSACTIONS}", peer.remote);
-            refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS.to_owned())
-        }
+        TRANSACTION => refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS.to_owned()),
         SHARE => refused(ErrorCode::INVALID_REQUEST, "This version of Ottla has no share groups".to_owned()),
         other => refused(ErrorCode::INVALID_REQUEST, format!("Unknown coordinator key type {other}")),
     }

@@ -11,7 +11,7 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::{ApiKey, ListOffsetsRequest, ListOffsetsResponse};
 
 use super::fetch::read_error_code;
-use super::reply::now;
+use super::reply::{blocking, now};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::storage::partition_log::OffsetAndTimestamp;
@@ -19,6 +19,7 @@ use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
 
+const API: ApiKey = ApiKey::ListOffsets;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -42,16 +43,30 @@ enum Asker {
     Debugger,
 }
 
-/// Answers at once.
+/// Answers at once, unless records have to be looked at, which may be many and compressed.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
-    let version = request.header.api_version;
-    let body: ListOffsetsRequest = decode_request(ApiKey::ListOffsets, version, request.body.freeze())?;
+    let header = request.header;
+    let body: ListOffsetsRequest = decode_request(API, header.api_version, request.body.freeze())?;
+    let by_record = body
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .any(|partition| partition.timestamp >= 0 || partition.timestamp == MAX_TIMESTAMP);
+    let version = header.api_version;
+    if by_record {
+        let broker = Arc::clone(broker);
+        return Ok(blocking(API, &header, move || find_all(&broker, version, &body)));
+    }
+    now(API, &header, &find_all(broker, version, &body))
+}
+
+fn find_all(broker: &Broker, version: i16, body: &ListOffsetsRequest) -> ListOffsetsResponse {
     let asker = if body.replica_id.0 == -1 {
         Asker::Consumer { read_committed: body.isolation_level == 1 }
     } else {
         Asker::Debugger
     };
-    let twice = asked_twice(&body);
+    let twice = asked_twice(body);
     let topics = body.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let result = if twice.contains(&(&*topic.name, partition.partition_index)) {
@@ -63,8 +78,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         });
         ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name.clone())
     });
-    let response = ListOffsetsResponse::default().with_topics(topics.collect());
-    now(ApiKey::ListOffsets, &request.header, &response)
+    ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
 fn asked_twice(body: &ListOffsetsRequest) -> HashSet<(&str, i32)> {

@@ -18,13 +18,12 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::create_topics::new_topic_id;
-use super::reply::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, address, later, now, settled, text};
+use super::reply::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, address, now, settled, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::topic_name;
 use crate::metadata::topics::{self, NewTopic};
-use crate::storage::partition_log::Durable;
 use crate::types::{NodeId, PartitionIndex, TopicId};
 use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
@@ -49,10 +48,11 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         Ok(wanted) => wanted,
         Err(response) => return now(API, &header, &response),
     };
-    let created = match &wanted {
-        Some(wanted) if body.allow_auto_topic_creation => create_missing(broker, wanted),
-        _ => None,
-    };
+    if let Some(wanted) = &wanted
+        && body.allow_auto_topic_creation
+    {
+        create_missing(broker, wanted);
+    }
     let (host, port) = address(broker, &request.peer);
     let mut response = MetadataResponse::default().with_topics({
         let image = broker.metadata.image();
@@ -76,11 +76,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     if body.include_cluster_authorized_operations {
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
-    match created {
-        // What could not be made durable is not told of as created: the client asks again.
-        Some(durable) => Ok(later(API, &header, durable, |_| response)),
-        None => settled(broker, API, &header, response),
-    }
+    settled(broker, API, &header, response)
 }
 
 /// The topics that are asked for, each once; `None` for all. An error answers the whole request.
@@ -117,10 +113,10 @@ fn wanted(body: &MetadataRequest, version: i16) -> Result<Option<Vec<Wanted>>, M
     Ok(Some(wanted.filter(|wanted| seen.insert(wanted.clone())).collect()))
 }
 
-/// Creates the named topics that are missing and may be created; the future ends when they are durable.
-fn create_missing(broker: &Broker, wanted: &[Wanted]) -> Option<Durable> {
+/// Creates the named topics that are missing and may be created.
+fn create_missing(broker: &Broker, wanted: &[Wanted]) {
     if !broker.config.topics.auto_create {
-        return None;
+        return;
     }
     let missing: Vec<NewTopic> = {
         let image = broker.metadata.image();
@@ -140,14 +136,10 @@ fn create_missing(broker: &Broker, wanted: &[Wanted]) -> Option<Durable> {
             .collect()
     };
     if missing.is_empty() {
-        return None;
+        return;
     }
-    match broker.metadata.write(|context| topics::create(context, &missing, new_topic_id)) {
-        Ok((_, durable)) => Some(durable),
-        Err(error) => {
-            tracing::error!("topics are not created: {error}");
-            None
-        }
+    if let Err(error) = broker.metadata.write(|context| topics::create(context, &missing, new_topic_id)) {
+        tracing::error!("topics are not created: {error}");
     }
 }
 

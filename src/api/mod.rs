@@ -73,12 +73,17 @@ impl From<Bytes> for Response {
     }
 }
 
+/// Stage two: the answer in the making.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>>;
+
 /// What a handler's first stage leaves to do.
 pub enum Reply {
     /// The answer is ready.
     Now(Response),
     /// The answer comes later; the connection's next request may start meanwhile.
-    Later(Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>>),
+    Later(Answer),
+    /// As `Later`, for as long as the client says: of its request only so many bytes are still in memory.
+    Parked(Answer, usize),
     /// No answer is due (acks=0).
     Nothing,
 }

@@ -13,7 +13,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ApiKey, ProduceResponse, TopicName};
 use tokio::time::{Instant, timeout_at};
 
-use super::reply::sentence;
+use super::reply::{sentence, text};
 use super::{Refused, Reply, Request, Response};
 use crate::broker::Broker;
 use crate::clock;
@@ -26,6 +26,9 @@ use crate::wire::message::encode_response;
 use crate::wire::produce::{ProduceRequest, TopicRef, decode};
 use crate::wire::{ErrorCode, WireError};
 
+/// Kafka with one replica acknowledges at once, so that a shorter timeout never shows there; here it must not end before
+/// a disk that is well has answered.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Only this client id may write to internal topics, as in Kafka.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
 
@@ -72,7 +75,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
 /// When is it acknowledged? acks=1: when it has its offset. acks=all: when its log says that it is durable,
 /// and with it the topics themselves where they were created only now; or with an error after the client's timeout.
 async fn acknowledge(topics: Option<Durable>, outcomes: &mut [TopicOutcome], timeout: Duration) {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.max(SHORTEST_TIMEOUT);
     let topics = match topics {
         Some(created) => by(deadline, created).await,
         None => Ok(()),
@@ -247,7 +250,7 @@ fn topic_response(outcome: TopicOutcome) -> TopicProduceResponse {
     let response = TopicProduceResponse::default()
         .with_partition_responses(outcome.partitions.into_iter().map(partition_response).collect());
     match outcome.topic {
-        TopicRef::Name(name) => response.with_name(TopicName(sentence(name.into_string()))),
+        TopicRef::Name(name) => response.with_name(TopicName(text(&name))),
         TopicRef::Id(id) => response.with_topic_id(id.0),
     }
 }

@@ -62,7 +62,7 @@ impl TestBroker {
     pub async fn call<R: Message>(&self, version: i16, request: &R) -> R::Response {
         let response = match self.start(version, request) {
             Reply::Now(response) => response,
-            Reply::Later(later) => later.await.unwrap(),
+            Reply::Later(later) | Reply::Parked(later, _) => later.await.unwrap(),
             Reply::Nothing => panic!("no answer"),
         };
         decode::<R>(version, response)

@@ -259,10 +259,14 @@ impl<'a> Reader<'a> {
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
-        let request_max_bytes = self.number("socket.request.max.bytes")?;
+        let request_max_bytes: usize = self.number("socket.request.max.bytes")?;
         // Kafka: 0 and below set no limit, and a limit must let the largest request in.
         let queued: i64 = self.number("queued.max.request.bytes")?;
-        let queued_request_bytes = if queued <= 0 { None } else { Some(self.number("queued.max.request.bytes")?) };
+        let mut queued_request_bytes = if queued <= 0 { None } else { Some(self.number("queued.max.request.bytes")?) };
+        if self.given("queued.max.request.bytes").is_none() {
+            // Kafka sets no limit by default, so that files written for it may ask for larger requests.
+            queued_request_bytes = queued_request_bytes.map(|queued| request_max_bytes.max(queued));
+        }
         if queued_request_bytes.is_some_and(|queued: usize| queued < request_max_bytes) {
             return Err(ConfigError::Conflict(format!(
                 "queued.max.request.bytes={queued} must be at least socket.request.max.bytes={request_max_bytes}, \

@@ -80,7 +80,7 @@ impl NewTopic {
     fn partitions_asked_for(&self, context: Context<'_>) -> i64 {
         match (self.assignments.len(), self.partitions) {
             (0, -1) => i64::from(context.config.topics.partitions),
-            (0, partitions) => i64::from(partitions),
+            (0, partitions) => i64::from(partitions.max(0)),
             (assigned, _) => assigned as i64,
         }
     }

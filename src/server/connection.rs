@@ -94,7 +94,9 @@ impl<S: Service> Connection<S> {
         match self.entry.signal() {
             Signal::Close => return Err(End::Shutdown),
             Signal::Drain => self.end_after_replies(End::Shutdown),
-            Signal::Idle if may_read && !self.replies.are_waited_for() => return Err(End::Idle),
+            Signal::Idle if may_read && (self.ending.is_some() || !self.replies.are_waited_for()) => {
+                return Err(End::Idle);
+            }
             Signal::Stalled if may_read && self.receiver.is_partial() => return Err(End::Stalled),
             Signal::None | Signal::Idle | Signal::Stalled => {}
         }
@@ -150,8 +152,13 @@ impl<S: Service> Connection<S> {
             }
             return Ok(true);
         }
+        let waited = self.ticket.waits();
         if !self.shared.memory.may_read(cx, self.receiver.is_partial(), &mut self.ticket) {
             return Ok(false);
+        }
+        if waited {
+            // The time that it waited for the broker does not count against it.
+            self.shared.registry.note_frame(&self.entry, false);
         }
         match self.stream.poll_read_ready(cx) {
             Poll::Pending => return Ok(false),
@@ -205,7 +212,7 @@ impl<S: Service> Connection<S> {
 
     /// Stage one of a request.
     fn start(&mut self, cx: &mut Context<'_>, mut frame: BytesMut) {
-        let bytes = frame.capacity();
+        let mut bytes = frame.capacity();
         self.book(bytes);
         self.shared.memory.end_overdraft(&mut self.ticket);
         let header = match take_request_header(&mut frame) {
@@ -224,6 +231,13 @@ impl<S: Service> Connection<S> {
                 Ok(())
             }
             Ok(Ok(Reply::Later(answer))) => self.replies.push_later(cx, api_key, bytes, answer),
+            Ok(Ok(Reply::Parked(answer, holds))) => {
+                let holds = holds.min(bytes);
+                self.unbook(bytes - holds);
+                // From here on only these are booked, and given back when the reply leaves.
+                bytes = holds;
+                self.replies.push_later(cx, api_key, bytes, answer)
+            }
             Ok(Ok(Reply::Nothing)) => {
                 self.unbook(bytes);
                 Ok(())
@@ -256,6 +270,7 @@ impl<S: Service> Connection<S> {
             self.unbook(before - now);
         }
         self.booked_partial = now;
+        self.shared.registry.note_frame(&self.entry, self.receiver.is_partial());
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {

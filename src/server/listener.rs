@@ -140,7 +140,10 @@ fn bind_first(config: &ListenerConfig) -> io::Result<TcpListener> {
         wildcards.map(|ip| SocketAddr::new(ip, config.port)).into()
     } else {
         let host = config.host.trim_start_matches('[').trim_end_matches(']');
-        (host, config.port).to_socket_addrs()?.collect()
+        let mut addresses: Vec<SocketAddr> = (host, config.port).to_socket_addrs()?.collect();
+        // As Java, and so Kafka, does: of localhost's two addresses most clients dial the older one.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses
     };
     let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     for address in addresses {

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 pub(super) enum Signal {
     /// Go on.
     None,
-    /// Close if it keeps others from memory: its frame is half received and nothing comes.
+    /// Close if it keeps others from memory: its frame is half received, and nothing comes or too little for too long.
     Stalled,
-    /// Close unless it waits for a reply.
+    /// Close unless the client is there and waits for a reply.
     Idle,
     /// Start no more requests, answer those in flight, close.
     Drain,
@@ -28,12 +28,18 @@ impl Signal {
     const ALL: [Self; 5] = [Self::None, Self::Stalled, Self::Idle, Self::Drain, Self::Close];
 }
 
+const NO_FRAME: u32 = u32::MAX;
+/// How many times longer than without a byte a frame may take while others wait for memory.
+const TRICKLE: u32 = 6;
+
 /// One connection, as the registry sees it.
 #[derive(Debug)]
 pub(super) struct Entry {
     id: u64,
     /// The tick at which bytes last moved.
     active: AtomicU32,
+    /// The tick at which the frame that is half received began; [`NO_FRAME`] between frames.
+    frame_since: AtomicU32,
     signal: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -56,6 +62,13 @@ impl Entry {
         let mut slot = self.waker.lock();
         if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *slot = Some(waker.clone());
+        }
+    }
+
+    fn frame_age(&self, now: u32) -> u32 {
+        match self.frame_since.load(Ordering::Relaxed) {
+            NO_FRAME => 0,
+            since => now.wrapping_sub(since),
         }
     }
 
@@ -84,6 +97,7 @@ impl Registry {
         let entry = Arc::new(Entry {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             active: AtomicU32::new(self.tick.load(Ordering::Relaxed)),
+            frame_since: AtomicU32::new(NO_FRAME),
             signal: AtomicU8::new(Signal::None as u8),
             waker: Mutex::new(None),
         });
@@ -106,6 +120,16 @@ impl Registry {
         entry.active.store(self.tick.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    /// Notes whether a frame is half received.
+    pub(super) fn note_frame(&self, entry: &Entry, is_partial: bool) {
+        let (order, none) = (Ordering::Relaxed, NO_FRAME);
+        if !is_partial {
+            entry.frame_since.store(none, order);
+        } else if entry.frame_since.load(order) == none {
+            entry.frame_since.store(self.tick.load(order), order);
+        }
+    }
+
     /// Counts a tick; signals connections on which nothing has moved for `idle` ticks, and, while some wait for
     /// memory, those on which nothing has moved for `stalled` ticks.
     pub(super) fn sweep(&self, idle: Option<u32>, stalled: Option<u32>) {
@@ -117,7 +141,7 @@ impl Registry {
             let quiet = quiet_for(entry);
             if exceeds(quiet, idle) {
                 found.push((Arc::clone(entry), Signal::Idle));
-            } else if exceeds(quiet, stalled) {
+            } else if exceeds(quiet, stalled) || exceeds(entry.frame_age(now), stalled.map(|ticks| ticks * TRICKLE)) {
                 found.push((Arc::clone(entry), Signal::Stalled));
             }
         }
@@ -169,6 +193,16 @@ mod tests {
         assert_eq!(quiet.signal(), Signal::None, "asked once");
         registry.sweep(Some(100), Some(2));
         assert_eq!((quiet.signal(), busy.signal()), (Signal::Stalled, Signal::None));
+        let trickling = registry.add();
+        registry.note_frame(&trickling, true);
+        for _ in 0..=2 * TRICKLE {
+            assert_eq!(trickling.signal(), Signal::None);
+            registry.touch(&trickling);
+            registry.note_frame(&trickling, true);
+            registry.sweep(None, Some(2));
+        }
+        assert_eq!(trickling.signal(), Signal::Stalled, "bytes that come too slowly do not save it");
+        registry.remove(&trickling);
         registry.signal_all(Signal::Drain);
         registry.sweep(Some(0), None);
         assert_eq!((quiet.signal(), quiet.signal()), (Signal::Drain, Signal::Drain), "the stronger signal stays");

@@ -3,17 +3,15 @@
 //! Pieces in memory are gathered into few writes; records are sent from their file and cost nothing while they wait.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
 use tokio::net::TcpStream;
 
 use super::sendfile;
-use crate::api::{Refused, Response};
+use crate::api::{Answer, Refused, Response};
 use crate::storage::disk::FileSlice;
 use crate::wire::fetch::Piece;
 
@@ -25,9 +23,6 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
 /// Pieces that go into one write.
 const GATHER: usize = 64;
-
-/// The part of a reply that comes later.
-pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>>;
 
 /// Replies that are due, oldest first.
 #[derive(Default)]

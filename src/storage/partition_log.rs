@@ -46,6 +46,8 @@ pub struct ReadResult {
     pub next_offset: Offset,
     /// The offsets when it was read.
     pub offsets: LogOffsets,
+    /// A batch that the reader may see was left out because it did not fit.
+    pub is_full: bool,
 }
 
 /// Why a read failed.

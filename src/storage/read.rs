@@ -67,6 +67,8 @@ struct Range {
     position: u64,
     length: usize,
     next_offset: Offset,
+    /// The next batch may be seen, but does not fit.
+    is_full: bool,
 }
 
 impl LocalPartition {
@@ -80,14 +82,15 @@ impl LocalPartition {
         let mut skipped = 0;
         loop {
             let plan = self.plan_read(from, bound, skipped)?;
-            let nothing = ReadResult { records: None, next_offset: from, offsets: plan.offsets };
+            let nothing = ReadResult { records: None, next_offset: from, offsets: plan.offsets, is_full: false };
             if from >= plan.limit {
                 return Ok(nothing);
             }
             let range = self.range(&plan, from, max_bytes, at_least_one).map_err(|error| read_error(from, error))?;
             match range {
                 Search::Found(range) => return self.result(from, &plan, &range),
-                Search::TooLarge => return Ok(nothing),
+                Search::TooLarge => return Ok(ReadResult { is_full: true, ..nothing }),
+                Search::Hidden => return Ok(nothing),
                 // Only a segment that is read to its end leads to the next one (rule 26).
                 Search::End if plan.is_last => return Ok(nothing),
                 Search::End => skipped += 1,
@@ -139,7 +142,10 @@ impl LocalPartition {
             _ => find(&mut scanner, 0, from)?,
         };
         let Some(first) = first else { return Ok(Search::End) };
-        if first.header.next_offset() > plan.limit || (first.header.size() > max_bytes && !at_least_one) {
+        if first.header.next_offset() > plan.limit {
+            return Ok(Search::Hidden);
+        }
+        if first.header.size() > max_bytes && !at_least_one {
             return Ok(Search::TooLarge);
         }
         let verify = self.shared.durability != Durability::Memory;
@@ -152,14 +158,17 @@ impl LocalPartition {
         let cursor = Cursor { offset: range.next_offset, segment: plan.segment.base(), position };
         self.cursors.lock().advance(from, cursor);
         let records = FileSlice { file: Arc::clone(file), position: range.position, length: range.length };
-        Ok(ReadResult { records: Some(records), next_offset: range.next_offset, offsets: plan.offsets })
+        let Range { next_offset, is_full, .. } = *range;
+        Ok(ReadResult { records: Some(records), next_offset, offsets: plan.offsets, is_full })
     }
 }
 
 enum Search {
     Found(Range),
-    /// There is a batch, but it may not be returned.
+    /// There is a batch, but it does not fit.
     TooLarge,
+    /// There is a batch, but readers may not see it yet.
+    Hidden,
     /// The segment holds nothing at or after the offset.
     End,
 }
@@ -188,9 +197,14 @@ fn collect(
         scanner.verify(&first)?;
     }
     let mut last = first;
+    let mut is_full = false;
     while let Ok(Some(next)) = scanner.next_batch(&last, verify) {
         let length = next.end() - begin;
-        if length > max_bytes as u64 || next.header.next_offset() > limit {
+        if next.header.next_offset() > limit {
+            break;
+        }
+        if length > max_bytes as u64 {
+            is_full = true;
             break;
         }
         if verify && scanner.verify(&next).is_err() {
@@ -199,7 +213,7 @@ fn collect(
         last = next;
     }
     let length = usize::try_from(last.end() - begin).unwrap_or(usize::MAX);
-    Ok(Range { position: begin, length, next_offset: last.header.next_offset() })
+    Ok(Range { position: begin, length, next_offset: last.header.next_offset(), is_full })
 }
 
 pub(super) fn read_error(from: Offset, error: ScanError) -> ReadError {

@@ -1,6 +1,7 @@
 //! Produce requests, decoded by hand: record batches stay slices of the frame that they arrived in.
 
 use std::mem::size_of;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
@@ -12,7 +13,7 @@ use crate::types::{PartitionIndex, TopicId};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef {
     /// By name.
-    Name(Box<str>),
+    Name(Arc<str>),
     /// By id (Produce v13, Fetch v13).
     Id(TopicId),
 }

@@ -3,8 +3,9 @@
 use std::task::Poll;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{BrokerId, FetchResponse as Answer, TopicName};
+use kafka_protocol::messages::{BrokerId, FetchResponse as Sent, TopicName};
 
+use super::super::Answer;
 use super::super::test_support::{TestBroker, decode, poll, text};
 use super::*;
 use crate::storage::test_support::{CLIENT, plain, values};
@@ -31,20 +32,20 @@ fn append(broker: &TestBroker, topic: &str, value: &str) -> usize {
 }
 
 /// The values of each partition in turn.
-fn read(answer: &Answer) -> Vec<Vec<String>> {
+fn read(answer: &Sent) -> Vec<Vec<String>> {
     let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
     let values = partitions.map(|partition| values(partition.records.as_deref().unwrap_or_default()));
     values.map(|values| values.into_iter().map(|(_, value)| value).collect()).collect()
 }
 
-fn waiting(reply: Reply) -> std::pin::Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>> {
+fn waiting(reply: Reply) -> Answer {
     match reply {
-        Reply::Later(later) => later,
+        Reply::Parked(answer, holds) if holds > 0 => answer,
         _ => panic!("it does not wait"),
     }
 }
 
-fn ended(answer: Poll<Result<Response, Refused>>) -> Answer {
+fn ended(answer: Poll<Result<Response, Refused>>) -> Sent {
     let Poll::Ready(response) = answer else { panic!("it still waits") };
     decode::<FetchRequest>(12, response.unwrap())
 }
@@ -148,4 +149,40 @@ async fn an_outdated_client_learns_of_the_leader() {
         let expected = if told { vec![(1, "127.0.0.1".to_owned(), 9092)] } else { Vec::new() };
         assert_eq!(endpoints.collect::<Vec<_>>(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_counts_for_the_wait() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let size = append(&broker, "t", "first");
+    append(&broker, "t", "second");
+    // Of two batches one fits: the client gets no more of this partition, however long it waits.
+    let answer = broker.call(12, &request(&[("t", 0)], size as i32 + 9, size as i32 + 9)).await;
+    assert_eq!(read(&answer), [["first"]]);
+}
+
+#[tokio::test]
+async fn sound_batches_before_a_damaged_one_are_delivered() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let size = append(&broker, "t", "sound");
+    let mut reply = waiting(broker.start(12, &request(&[("t", 0)], 10_000, 10_000)));
+    assert!(poll(&mut reply).is_pending());
+    append(&broker, "t", "damaged");
+    broker.disk.flip_bit(std::path::Path::new("/data/t-0/00000000000000000000.log"), size + 65);
+    let answer = ended(poll(&mut reply));
+    assert_eq!((answer.responses[0].partitions[0].error_code, read(&answer)), (0, vec![vec!["sound".to_owned()]]));
+    let answer = broker.call(12, &request(&[("t", 1)], 1, 10_000)).await;
+    assert_eq!(answer.responses[0].partitions[0].error_code, ErrorCode::CORRUPT_MESSAGE.0);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_asked_for_twice_is_read_once() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    append(&broker, "t", "first");
+    append(&broker, "t", "second");
+    let answer = broker.call(12, &request(&[("t", 0), ("t", 1)], 1, 10_000)).await;
+    assert_eq!(read(&answer), [["second"]]);
 }

@@ -8,6 +8,7 @@ use crate::metadata::configs::{Alteration, Change, alter};
 use crate::metadata::topics::{Deletion, NewTopic};
 use crate::storage::memory_disk::MemoryDisk;
 use crate::storage::{Durability, StorageConfig};
+use crate::wire::ErrorCode;
 
 /// A data folder in memory that survives the broker.
 struct Folder {
@@ -311,4 +312,21 @@ async fn partitions_that_kafka_left_without_a_leader_are_led_again() {
             })
             .await;
     }
+}
+
+#[tokio::test]
+async fn a_request_asks_for_too_many_partitions_however_it_counts() {
+    let folder = Folder::new();
+    folder
+        .run(async |store, _| {
+            let asked = [topic("many", i32::MAX), topic("negative", i32::MIN), topic("few", 1)];
+            let decide = |context: Context<'_>| topics::create(context, &asked, || TopicId(Uuid::new_v4()));
+            let (reply, _) = store.write(decide).unwrap();
+            assert!(
+                reply.iter().all(|(_, result)| result
+                    .as_ref()
+                    .is_err_and(|refusal| refusal.code == ErrorCode::POLICY_VIOLATION))
+            );
+        })
+        .await;
 }
