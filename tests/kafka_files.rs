@@ -112,7 +112,7 @@ fn offset_index_again(index: &OffsetIndex, base: Offset) -> Vec<u8> {
     for entry in entries.iter().rev() {
         again.append(entry.offset, entry.position).unwrap();
     }
-    again.flush().unwrap();
+    again.write().unwrap();
     file.bytes()
 }
 
@@ -129,14 +129,14 @@ fn time_index_again(index: &TimeIndex, base: Offset) -> Vec<u8> {
     for entry in entries.iter().rev() {
         again.maybe_append(entry.timestamp, entry.offset).unwrap();
     }
-    again.flush().unwrap();
+    again.write().unwrap();
     file.bytes()
 }
 
 /// What a snapshot holds survives the way through memory, in whatever order.
 fn through_the_states(entries: &[ottla::log::producer_state::ProducerSnapshotEntry], end: Offset) {
     let mut states = ProducerStates::default();
-    states.restore(entries, end);
+    states.restore(entries, end, TimestampMs(0));
     let mut expected = entries.to_vec();
     expected.sort_by_key(|entry| entry.producer_id);
     assert_eq!(states.snapshot(), expected);

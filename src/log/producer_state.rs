@@ -263,16 +263,16 @@ impl ProducerStates {
 
     /// Replaces everything by the content of a snapshot that was taken at `end`.
     ///
-    /// Nothing expires here: a producer that looks idle in the snapshot may have written since. So recovery applies the
-    /// batches after `end` first, and calls [`Self::expire`] once at its end.
-    pub fn restore(&mut self, entries: &[ProducerSnapshotEntry], end: Offset) {
+    /// A snapshot does not say when a producer last wrote, only which time its records carry, and that may be long ago
+    /// where old data is copied. So each has its whole time again, from `now` on.
+    pub fn restore(&mut self, entries: &[ProducerSnapshotEntry], end: Offset, now: TimestampMs) {
         self.clear(end);
         for saved in entries {
             let entry = self.producers.entry(saved.producer_id).or_insert_with(|| ProducerEntry::new(saved.epoch));
             entry.set_epoch(saved.epoch);
             entry.coordinator_epoch = saved.coordinator_epoch;
             entry.last_timestamp = saved.timestamp;
-            entry.last_activity = entry.last_activity.max(saved.timestamp);
+            entry.last_activity = now;
             if saved.last_offset.0 >= 0 {
                 entry.remember(RememberedBatch {
                     last_sequence: saved.last_sequence,

@@ -137,7 +137,8 @@ impl MetadataStore {
         let stored = read_file(disk, &state).map_err(file_error(&state))?;
         let stored = stored.as_deref().and_then(quorum::decode_epoch).filter(|epoch| epoch.0 > 0);
         let epoch = stored.max(log.latest_epoch()).unwrap_or(LeaderEpoch(1)).max(LeaderEpoch(1));
-        let is_new = log.offsets().log_end == Offset(0);
+        // A first start that was interrupted between the leader's record and the features is begun anew.
+        let is_new = image.features().is_empty();
         log.set_leader_epoch(epoch);
         let store = Self {
             image: RwLock::new(image),
@@ -151,17 +152,18 @@ impl MetadataStore {
         };
         if is_new {
             store.begin(clock::now())?;
-            let path = store.logs.dir().join(quorum::BOOTSTRAP);
+        }
+        let path = store.logs.dir().join(quorum::BOOTSTRAP);
+        if !disk.exists(&path) {
             let content = quorum::encode_bootstrap(clock::now()).map_err(file_error(&path))?;
-            if !disk.exists(&path) {
-                replace_file(disk, &path, &content).map_err(file_error(&path))?;
-            }
+            replace_file(disk, &path, &content).map_err(file_error(&path))?;
         }
         if stored != Some(epoch) {
             replace_file(disk, &state, &quorum::encode_state(config.node_id, epoch)).map_err(file_error(&state))?;
         }
         store.delete_leftovers(disk, &removed);
         store.register_all()?;
+        store.logs.all_registered();
         let ((), _flushed_with_the_next) =
             store.write(|context| Decision { records: topics::take_leadership(context), reply: () })?;
         Ok(store)
@@ -300,18 +302,11 @@ impl MetadataStore {
                 let name = TopicPartition::new(Arc::clone(&topic.name), *index);
                 self.logs.register(name, topic.id, config.clone());
                 if partition.leader_epoch > LeaderEpoch(0) {
-                    self.lead(&topic.name, *index, partition.leader_epoch);
+                    self.logs.lead(&topic.name, *index, partition.leader_epoch);
                 }
             }
         }
         Ok(())
-    }
-
-    /// Tells a log the epoch that its next batches belong to.
-    fn lead(&self, topic: &str, partition: PartitionIndex, epoch: LeaderEpoch) {
-        if let Some(Ok(log)) = self.logs.get(topic, partition) {
-            log.set_leader_epoch(epoch);
-        }
     }
 
     /// What the new records mean for the logs.
@@ -329,7 +324,7 @@ impl MetadataStore {
                     if let Some(topic) = image.topic_by_id(change.topic)
                         && let Some(partition) = topic.partitions.get(&change.partition)
                     {
-                        self.lead(&topic.name, change.partition, partition.leader_epoch);
+                        self.logs.lead(&topic.name, change.partition, partition.leader_epoch);
                     }
                 }
                 MetadataRecord::Partition(partition) => {

@@ -65,6 +65,8 @@ struct Faults {
     capacity: Option<u64>,
     /// Flushes of files whose path contains this fail.
     failing_syncs: Option<String>,
+    /// Files whose path contains this cannot be created.
+    failing_creations: Option<String>,
     /// After so many more changes nothing works.
     changes_left: Option<u64>,
 }
@@ -89,6 +91,11 @@ impl FaultyDisk {
     /// Flushes of files whose path contains `part` fail from now on; `None` for none.
     pub fn fail_syncs(&self, part: Option<&str>) {
         self.world.lock().faults.failing_syncs = part.map(str::to_owned);
+    }
+
+    /// Files whose path contains `part` cannot be created from now on; `None` for none.
+    pub fn fail_creations(&self, part: Option<&str>) {
+        self.world.lock().faults.failing_creations = part.map(str::to_owned);
     }
 
     /// Lets `changes` more changes pass, then everything fails, reads as well.
@@ -287,6 +294,10 @@ impl Disk for FaultyDisk {
                 let folder = parent(path);
                 if !is_root(&folder) && !world.seen.contains_key(&folder) {
                     return Err(io::ErrorKind::NotFound.into());
+                }
+                let failing = world.faults.failing_creations.as_deref();
+                if failing.is_some_and(|part| path.to_string_lossy().contains(part)) {
+                    return Err(io::Error::other("the file cannot be created"));
                 }
                 world.change()?;
                 let content = Arc::new(Mutex::new(Content::default()));

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::partition::LocalPartition;
 use super::partition_log::{Durable, FlushFailed};
 use super::producer_snapshot;
+use super::recovery::METADATA;
 use super::segment::{Segment, file_name};
 use super::state::{FlushState, State, TakenSnapshot};
 use crate::clock;
@@ -84,14 +85,13 @@ impl LocalPartition {
     }
 
     fn begin_round(&self) -> Option<Round> {
-        let waits = self.waits_for_disk(&self.config.read());
         let mut state = self.state.lock();
         if state.deleted || state.failed.is_some() {
             state.flush = FlushState::Idle;
             return None;
         }
         state.flush = FlushState::Running { again: false };
-        let everything = waits || state.flush_wanted > state.durable_end;
+        let everything = state.waits || state.flush_wanted > state.durable_end;
         if everything && state.bytes_since_checkpoint >= CHECKPOINT_BYTES {
             state.producers.expire(clock::now(), self.shared.producer_id_expiration_ms);
         }
@@ -122,6 +122,7 @@ impl LocalPartition {
             self.dir.display()
         );
         tracing::error!("{reason}");
+        self.shared.boot_mark.spoil();
         state.failed = Some(reason.into());
     }
 
@@ -208,31 +209,33 @@ impl LocalPartition {
             state.ready_waiters()
         };
         waiters.into_iter().for_each(Waker::wake);
-        result?;
+        if let Err(error) = result {
+            self.shared.boot_mark.spoil();
+            return Err(error);
+        }
         round.checkpoint.take().map_or(Ok(()), |checkpoint| self.write_checkpoint(&checkpoint, true))
     }
 
     /// The future of [`super::PartitionLog::durable`].
     pub(super) fn durable_future(&self, last: Offset) -> Durable {
-        let now = self.durable_now(&self.state.lock(), last);
+        let now = durable_now(&self.state.lock(), last);
         match (now, self.me.upgrade()) {
             (Some(result), _) => Box::pin(std::future::ready(result)),
             (None, Some(partition)) => Box::pin(WaitForDisk { partition, last, registered: None }),
             (None, None) => Box::pin(std::future::ready(Err(FlushFailed("the log is closed".into())))),
         }
     }
+}
 
-    fn durable_now(&self, state: &State, last: Offset) -> Option<Result<(), FlushFailed>> {
-        let waits =
-            state.durable_end <= last && (last < state.flush_wanted || self.waits_for_disk(&self.config.read()));
-        if !waits {
-            return Some(Ok(()));
-        }
-        if let Some(reason) = &state.failed {
-            return Some(Err(FlushFailed(Arc::clone(reason))));
-        }
-        state.deleted.then(|| Err(FlushFailed("the partition is being deleted".into())))
+/// Whether a record is durable, or never will be; `None` while that is not known.
+fn durable_now(state: &State, last: Offset) -> Option<Result<(), FlushFailed>> {
+    if state.durable_end > last || !(state.waits || last < state.flush_wanted) {
+        return Some(Ok(()));
     }
+    if let Some(reason) = &state.failed {
+        return Some(Err(FlushFailed(Arc::clone(reason))));
+    }
+    state.deleted.then(|| Err(FlushFailed("the partition is being deleted".into())))
 }
 
 /// Kafka's name for the file of leader epochs.
@@ -244,6 +247,11 @@ impl Round {
             segment.log()?.sync_data()?;
         }
         if self.sync_dir {
+            // Whose folder it is has to be known before anything in it is acknowledged.
+            let metadata = dir.join(METADATA);
+            if disk.exists(&metadata) {
+                disk.open(&metadata)?.sync_data()?;
+            }
             disk.sync_dir(dir)?;
             // The folder itself may be new.
             dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
@@ -293,6 +301,7 @@ fn took_effect(state: &mut State, round: &Round) {
         }
     }
     state.durable_end = state.durable_end.max(round.target);
+    state.advance_high_watermark();
 }
 
 /// Ends when everything up to and including `last` is durable.
@@ -308,7 +317,7 @@ impl Future for WaitForDisk {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let partition = Arc::clone(&self.partition);
         let mut state = partition.state.lock();
-        if let Some(result) = partition.durable_now(&state, self.last) {
+        if let Some(result) = durable_now(&state, self.last) {
             return Poll::Ready(result);
         }
         let waker = context.waker();

@@ -90,7 +90,7 @@ impl<const N: usize> IndexFile<N> {
     /// Adds an entry; the caller sees to the order.
     pub(super) fn append(&mut self, entry: [u8; N]) -> io::Result<()> {
         self.pending.extend_from_slice(&entry);
-        if self.pending.len() >= Self::PAGE_ENTRIES as usize * N { self.write() } else { Ok(()) }
+        if self.pending.len() >= Self::PAGE_ENTRIES as usize * N { self.write().map(drop) } else { Ok(()) }
     }
 
     /// Keeps the first `entries`.
@@ -105,20 +105,14 @@ impl<const N: usize> IndexFile<N> {
         Ok(())
     }
 
-    /// Writes what waits in memory.
-    pub(super) fn write(&mut self) -> io::Result<()> {
+    /// Writes what waits in memory; the file, for whoever makes it durable.
+    pub(super) fn write(&mut self) -> io::Result<Arc<dyn DiskFile>> {
         if !self.pending.is_empty() {
             self.file.write_all_at(&self.pending, self.written * N as u64)?;
             self.written = self.len();
             self.pending = Vec::new();
         }
-        Ok(())
-    }
-
-    /// Writes what waits in memory and makes all of it durable.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.write()?;
-        self.file.sync_data()
+        Ok(Arc::clone(&self.file))
     }
 }
 

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use super::PartitionLog;
+use super::boot_mark::BootMark;
 use super::checkpoint::{read_file, replace_file};
 use super::disk::{Disk, VolumeSpace};
 use super::lock::FolderLock;
@@ -21,7 +22,7 @@ use super::recovery::{self, Opening};
 use super::workers::Workers;
 use crate::clock;
 use crate::log::config::LogConfig;
-use crate::types::{NodeId, PartitionIndex, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 
 /// What an acknowledged acks=all record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,9 @@ pub enum StorageError {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// What a crash left could not be flushed; the partition stays closed until the broker is started again.
+    #[error("{0}; the partition is not served until the broker is restarted on a sound disk")]
+    NotDurable(String),
     /// A file holds what it must not hold.
     #[error("{0}")]
     Corrupt(String),
@@ -94,8 +98,6 @@ pub enum StorageError {
 /// Kafka's mark of a broker that stopped in order, and what it holds.
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CLEAN_SHUTDOWN_CONTENT: &[u8] = br#"{"version":0,"brokerEpoch":-1}"#;
-/// Under which boot of the operating system the folder was last written to.
-const BOOT: &str = ".ottla-boot";
 const META_PROPERTIES: &str = "meta.properties";
 /// What the folder of a deleted partition ends with until it is gone.
 const DELETED: &str = "-delete";
@@ -108,8 +110,6 @@ pub struct LogManager {
     shared: Arc<Shared>,
     /// The broker before this one stopped in order.
     clean_start: bool,
-    /// All that it wrote is there, flushed or not: the operating system has run on since.
-    intact: bool,
     topics: RwLock<Topics>,
     /// Folders that this broker renamed for deletion: they wait for `file.delete.delay.ms`.
     doomed: Arc<Mutex<HashSet<PathBuf>>>,
@@ -118,15 +118,24 @@ pub struct LogManager {
 
 type Topics = HashMap<Arc<str>, BTreeMap<PartitionIndex, Arc<Slot>>>;
 
-/// A known partition, opened or not.
+/// A known partition.
 #[derive(Debug)]
 struct Slot {
     name: TopicPartition,
     topic: TopicId,
-    config: Mutex<Option<LogConfig>>,
+    log: OnceLock<Arc<LocalPartition>>,
     /// Held while it is opened, so that two do not.
-    opening: Mutex<()>,
-    log: std::sync::OnceLock<Arc<LocalPartition>>,
+    state: Mutex<SlotState>,
+}
+
+#[derive(Debug)]
+enum SlotState {
+    /// To be opened with these settings, and led under this epoch where that is known.
+    Closed(LogConfig, Option<LeaderEpoch>),
+    Open,
+    /// What was recovered could not be flushed. It is not tried again: the kernel says so once, and then forgets.
+    Failed(String),
+    Deleted,
 }
 
 /// A partition's share of the folder.
@@ -157,10 +166,11 @@ impl LogManager {
         let is_new = !disk.exists(&dir.join(META_PROPERTIES));
         let meta = load_meta(disk.as_ref(), &dir, identity)?;
         let clean_start = take_clean_mark(disk.as_ref(), &dir)? || is_new;
-        let intact =
-            on_disk && is_same_boot(disk.as_ref(), &dir).map_err(|source| io_error("marking", &dir, source))?;
+        let boot_mark = BootMark::open(&disk, &dir, on_disk, clean_start)
+            .map_err(|source| io_error("reading the mark of the last boot in", &dir, source))?;
         let shared = Shared {
             checkpoints: OffsetCheckpoints::open(&disk, &dir, on_disk)?,
+            boot_mark,
             workers: Workers::new(),
             durability: config.durability,
             producer_id_expiration_ms: config.producer_id_expiration_ms,
@@ -171,7 +181,6 @@ impl LogManager {
             meta,
             shared: Arc::new(shared),
             clean_start,
-            intact,
             topics: RwLock::default(),
             doomed: Arc::default(),
             lock: Mutex::new(Some(lock)),
@@ -214,6 +223,23 @@ impl LogManager {
         self.slot(&partition, topic, config);
     }
 
+    /// All partitions that were there at the start are registered.
+    pub fn all_registered(&self) {
+        self.shared.boot_mark.verified();
+    }
+
+    /// Tells a partition the epoch that its next batches belong to; it is not opened for that.
+    pub fn lead(&self, topic: &str, partition: PartitionIndex, epoch: LeaderEpoch) {
+        let slot = self.topics.read().get(topic).and_then(|all| all.get(&partition).cloned());
+        let Some(slot) = slot else { return };
+        let mut state = slot.state.lock();
+        match (slot.log.get(), &mut *state) {
+            (Some(log), _) => log.set_leader_epoch(epoch),
+            (None, SlotState::Closed(_, led)) => *led = Some(epoch),
+            (None, _) => {}
+        }
+    }
+
     /// Creates a partition's folder, or opens the one that is there.
     /// A new folder is on the disk at the latest before the first record in it is acknowledged.
     pub fn create(
@@ -223,13 +249,16 @@ impl LogManager {
         config: LogConfig,
     ) -> Result<Arc<dyn PartitionLog>, StorageError> {
         let slot = self.slot(partition, topic, config);
-        Ok(self.opened(&slot)?)
+        match self.opened(&slot) {
+            Some(log) => Ok(log?),
+            None => Err(StorageError::Corrupt(format!("{partition} is being deleted"))),
+        }
     }
 
     /// The log of a known partition: `None` when it is not known, an error when its folder cannot be opened.
     pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<Result<Arc<dyn PartitionLog>, StorageError>> {
         let slot = Arc::clone(self.topics.read().get(topic)?.get(&partition)?);
-        Some(self.opened(&slot).map(|log| log as Arc<dyn PartitionLog>))
+        self.opened(&slot).map(|log| log.map(|log| log as Arc<dyn PartitionLog>))
     }
 
     /// Takes over a topic's changed settings; a partition that nobody used yet is not opened for them.
@@ -238,10 +267,11 @@ impl LogManager {
             self.topics.read().get(topic).map_or_else(Vec::new, |all| all.values().cloned().collect());
         for slot in slots {
             // Whoever opens it now has read the old settings.
-            let _opening = slot.opening.lock();
-            match slot.log.get() {
-                Some(log) => log.reconfigure(config.clone()),
-                None => *slot.config.lock() = Some(config.clone()),
+            let mut state = slot.state.lock();
+            match (slot.log.get(), &mut *state) {
+                (Some(log), _) => log.reconfigure(config.clone()),
+                (None, SlotState::Closed(known, _)) => *known = config.clone(),
+                (None, _) => {}
             }
         }
     }
@@ -255,7 +285,8 @@ impl LogManager {
     pub fn delete(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         let Some(slot) = self.forget(partition) else { return Ok(()) };
         // Whoever opens it now finishes first; nobody opens it after.
-        let _opening = slot.opening.lock();
+        let mut state = slot.state.lock();
+        *state = SlotState::Deleted;
         let log = slot.log.get();
         let delay = log.map_or(0, |log| log.config.read().file_delete_delay_ms);
         if let Some(log) = log {
@@ -264,13 +295,14 @@ impl LogManager {
         let _maintenance = log.map(|log| log.maintenance.lock());
         let disk = &self.shared.disk;
         let dir = self.dir.join(partition.to_string());
+        // Before the folder goes: a new one of that name must not find what was known of the old one.
+        self.shared.checkpoints.forget(partition).map_err(|source| io_error("forgetting", &dir, source))?;
         if !disk.exists(&dir) {
             return Ok(());
         }
         let doomed = self.dir.join(doomed_name(partition, DELETED));
         self.doomed.lock().insert(doomed.clone());
         disk.rename(&dir, &doomed).map_err(|source| io_error("deleting", &dir, source))?;
-        self.shared.checkpoints.forget(partition).map_err(|source| io_error("forgetting", &dir, source))?;
         self.remove_later(doomed, delay);
         Ok(())
     }
@@ -331,12 +363,12 @@ impl LogManager {
         let mut topics = self.topics.write();
         let partitions = topics.entry(Arc::clone(&partition.topic)).or_default();
         let slot = partitions.entry(partition.partition).or_insert_with(|| {
+            self.shared.boot_mark.expect();
             Arc::new(Slot {
                 name: partition.clone(),
                 topic,
-                config: Mutex::new(Some(config)),
-                opening: Mutex::new(()),
-                log: std::sync::OnceLock::new(),
+                log: OnceLock::new(),
+                state: Mutex::new(SlotState::Closed(config, None)),
             })
         });
         Arc::clone(slot)
@@ -356,26 +388,44 @@ impl LogManager {
         slot
     }
 
-    fn opened(&self, slot: &Slot) -> Result<Arc<LocalPartition>, StorageError> {
+    /// `None` when it was deleted meanwhile.
+    fn opened(&self, slot: &Slot) -> Option<Result<Arc<LocalPartition>, StorageError>> {
         if let Some(log) = slot.log.get() {
-            return Ok(Arc::clone(log));
+            return Some(Ok(Arc::clone(log)));
         }
-        let _opening = slot.opening.lock();
-        if let Some(log) = slot.log.get() {
-            return Ok(Arc::clone(log));
-        }
+        let mut state = slot.state.lock();
+        let (config, led) = match &*state {
+            SlotState::Closed(config, led) => (Arc::new(config.clone()), *led),
+            SlotState::Open => return slot.log.get().map(|log| Ok(Arc::clone(log))),
+            SlotState::Failed(reason) => return Some(Err(StorageError::NotDurable(reason.clone()))),
+            SlotState::Deleted => return None,
+        };
         let opening = Opening {
             name: slot.name.clone(),
             topic: slot.topic,
-            config: Arc::new(slot.config.lock().clone().unwrap_or_default()),
+            config,
             dir: self.dir.join(slot.name.to_string()).into(),
             clean: self.clean_start,
-            intact: self.intact,
+            intact: self.shared.boot_mark.was_intact(),
             now: clock::now(),
         };
-        let log = recovery::open(&self.shared, opening)?;
-        *slot.config.lock() = None;
-        Ok(Arc::clone(slot.log.get_or_init(|| log)))
+        match recovery::open(&self.shared, opening) {
+            Ok(log) => {
+                if let Some(epoch) = led {
+                    log.set_leader_epoch(epoch);
+                }
+                *state = SlotState::Open;
+                self.shared.boot_mark.verified();
+                Some(Ok(Arc::clone(slot.log.get_or_init(|| log))))
+            }
+            Err(error) => {
+                if let StorageError::NotDurable(reason) = &error {
+                    self.shared.boot_mark.spoil();
+                    *state = SlotState::Failed(reason.clone());
+                }
+                Some(Err(error))
+            }
+        }
     }
 
     fn size_on_disk(&self, partition: &TopicPartition) -> u64 {
@@ -483,20 +533,6 @@ fn take_clean_mark(disk: &dyn Disk, dir: &Path) -> Result<bool, StorageError> {
     let removed = disk.remove_file(&path).and_then(|()| disk.sync_dir(dir));
     removed.map_err(|source| io_error("removing", &path, source))?;
     Ok(true)
-}
-
-/// Whether the last broker wrote under the same boot, and so to a page cache that is still there; marks the folder with
-/// this boot. A loss of power may take the mark, never turn it into another boot's.
-fn is_same_boot(disk: &dyn Disk, dir: &Path) -> std::io::Result<bool> {
-    let Some(boot) = disk.boot() else { return Ok(false) };
-    let path = dir.join(BOOT);
-    if read_file(disk, &path)?.is_some_and(|marked| marked == boot.as_bytes()) {
-        return Ok(true);
-    }
-    let file = disk.open(&path)?;
-    file.set_len(0)?;
-    file.write_all_at(boot.as_bytes(), 0)?;
-    Ok(false)
 }
 
 fn io_error(what: &str, path: &Path, source: std::io::Error) -> StorageError {

@@ -1,5 +1,6 @@
 //! Drivers of `log/`: segments, indexes, checkpoints, recovery and the flush pool, behind [`PartitionLog`].
 
+mod boot_mark;
 pub mod checkpoint;
 #[cfg(test)]
 mod contract_tests;
@@ -23,6 +24,8 @@ pub mod partition_metadata;
 pub mod producer_snapshot;
 mod read;
 mod recovery;
+#[cfg(test)]
+mod repair_tests;
 mod retention;
 mod scan;
 mod segment;

@@ -111,14 +111,9 @@ impl OffsetIndex {
         self.last
     }
 
-    /// Writes entries that wait in memory.
-    pub fn write(&mut self) -> io::Result<()> {
+    /// Writes entries that wait in memory; the file, for whoever makes them durable.
+    pub fn write(&mut self) -> io::Result<Arc<dyn DiskFile>> {
         self.file.write()
-    }
-
-    /// Writes entries that wait in memory and makes all of them durable.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 
@@ -141,7 +136,7 @@ mod tests {
         index.append(Offset(105), 4200).unwrap();
         index.append(Offset(109), 9000).unwrap();
         assert!(file.bytes.lock().is_empty(), "entries wait for a page");
-        index.flush().unwrap();
+        index.write().unwrap();
         assert_eq!(*file.bytes.lock(), [0, 0, 0, 5, 0, 0, 0x10, 0x68, 0, 0, 0, 9, 0, 0, 0x23, 0x28]);
         let again = OffsetIndex::open(file, Offset(100)).unwrap();
         assert_eq!((again.entries(), again.last()), (2, Some(at(109, 9000))));
@@ -213,7 +208,7 @@ mod tests {
                         model.retain(|entry| entry.offset < cut);
                     }
                     1 => {
-                        index.flush().unwrap();
+                        index.write().unwrap();
                         index = OffsetIndex::open(Arc::clone(&file) as _, Offset(7)).unwrap();
                     }
                     _ => {

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::boot_mark::BootMark;
 use super::disk::Disk;
 use super::flush::Maintenance;
 use super::log_manager::Durability;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub producer_id_expiration_ms: i64,
     pub workers: Workers,
     pub checkpoints: OffsetCheckpoints,
+    pub boot_mark: BootMark,
 }
 
 /// One partition of the local storage.
@@ -60,11 +62,6 @@ struct Afterwards {
 }
 
 impl LocalPartition {
-    /// See [`Durability::waits_for_disk`].
-    pub(super) fn waits_for_disk(&self, config: &LogConfig) -> bool {
-        self.shared.durability.waits_for_disk(config)
-    }
-
     fn append_locked(
         &self,
         state: &mut State,
@@ -95,13 +92,12 @@ impl LocalPartition {
         let position = self.write(state, batch)?;
         took(state, &Found { position, header }, now);
 
-        let waits = self.waits_for_disk(config);
-        if !waits {
+        if state.advance_high_watermark() {
             afterwards.watchers = state.watchers.take();
         }
         let unflushed = state.log_end.0 - state.durable_end.0;
         let flush_messages = self.shared.durability == Durability::Os && unflushed >= config.flush_messages;
-        if waits || flush_messages {
+        if state.waits || flush_messages {
             state.flush_wanted = state.log_end;
             afterwards.flush |= self.ask_for_flush(state);
         } else if self.shared.durability == Durability::Os && config.flush_ms < i64::MAX && !state.flush_timer {
@@ -238,8 +234,7 @@ impl PartitionLog for LocalPartition {
     }
 
     fn offsets(&self) -> LogOffsets {
-        let waits = self.waits_for_disk(&self.config.read());
-        self.state.lock().offsets(waits)
+        self.state.lock().offsets()
     }
 
     fn watch(&self, watcher: &Arc<Notify>) {
@@ -276,17 +271,20 @@ impl PartitionLog for LocalPartition {
     }
 
     fn reconfigure(&self, config: LogConfig) {
-        let waits = self.waits_for_disk(&config);
-        let flush = {
+        let waits = self.shared.durability.waits_for_disk(&config);
+        let (flush, watchers) = {
             let mut state = self.state.lock();
             state.tail.index.set_interval(config.index_interval_bytes);
-            let before = std::mem::replace(&mut *self.config.write(), Arc::new(config));
-            let waits_from_now_on = waits && !self.waits_for_disk(&before);
-            if waits_from_now_on {
-                state.shown_end = state.log_end;
-            }
-            waits_from_now_on && self.ask_for_flush(&mut state)
+            *self.config.write() = Arc::new(config);
+            state.waits = waits;
+            let watchers = state.advance_high_watermark().then(|| state.watchers.take());
+            // What was appended before is waited for from now on.
+            let flush = waits && state.durable_end < state.log_end && self.ask_for_flush(&mut state);
+            (flush, watchers)
         };
+        if let Some(watchers) = watchers {
+            watchers.notify();
+        }
         if flush && let Some(me) = self.me.upgrade() {
             self.shared.workers.flush(me);
         }

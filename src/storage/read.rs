@@ -99,14 +99,12 @@ impl LocalPartition {
     }
 
     fn plan_read(&self, from: Offset, bound: ReadBound, skipped: usize) -> Result<Plan, ReadError> {
-        let config = self.config.read();
-        let (waits, interval) = (self.waits_for_disk(&config), config.index_interval_bytes);
-        drop(config);
+        let interval = self.config.read().index_interval_bytes;
         let state = self.state.lock();
         if state.deleted {
             return Err(ReadError::Storage(format!("{} is being deleted", self.name)));
         }
-        let offsets = state.offsets(waits);
+        let offsets = state.offsets();
         if from < offsets.log_start || from > offsets.log_end {
             return Err(ReadError::OutOfRange { offset: from, start: offsets.log_start, end: offsets.log_end });
         }

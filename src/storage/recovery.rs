@@ -24,7 +24,7 @@ use crate::log::producer_state::ProducerStates;
 use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition};
 
 /// `partition.metadata`: which topic the folder belongs to.
-const METADATA: &str = "partition.metadata";
+pub(super) const METADATA: &str = "partition.metadata";
 
 /// What is opened, and what is known of it beforehand.
 pub(super) struct Opening {
@@ -62,18 +62,43 @@ struct Loader<'a> {
     repaired: bool,
 }
 
+/// Why a log is not opened.
+enum LoadError {
+    Scan(ScanError),
+    /// What was recovered is not on the disk, and never will be as far as anybody knows.
+    Flush(io::Error),
+}
+
+impl From<ScanError> for LoadError {
+    fn from(error: ScanError) -> Self {
+        Self::Scan(error)
+    }
+}
+
+impl From<io::Error> for LoadError {
+    fn from(error: io::Error) -> Self {
+        Self::Scan(error.into())
+    }
+}
+
 /// Opens a partition, creating its folder when it is missing.
 pub(super) fn open(shared: &Arc<Shared>, opening: Opening) -> Result<Arc<LocalPartition>, StorageError> {
-    let context = |error: ScanError| StorageError::Io {
-        context: format!("opening {} in {}", opening.name, opening.dir.display()),
-        source: match error {
-            ScanError::Io(error) => error,
-            ScanError::Invalid { .. } => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+    let context = |error: LoadError| match error {
+        LoadError::Flush(error) => StorageError::NotDurable(format!(
+            "what was recovered of {} in {} could not be flushed: {error}",
+            opening.name,
+            opening.dir.display()
+        )),
+        LoadError::Scan(error) => StorageError::Io {
+            context: format!("opening {} in {}", opening.name, opening.dir.display()),
+            source: match error {
+                ScanError::Io(error) => error,
+                ScanError::Invalid { .. } => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+            },
         },
     };
-    let created = prepare_folder(shared.disk.as_ref(), &opening)?;
-    let state = load(shared, &opening, created).map_err(context)?;
-    let (state, maintenance) = state;
+    let folder = prepare_folder(shared, &opening)?;
+    let (state, maintenance) = load(shared, &opening, folder).map_err(context)?;
     Ok(Arc::new_cyclic(|me: &Weak<LocalPartition>| LocalPartition {
         name: opening.name,
         dir: opening.dir,
@@ -86,27 +111,43 @@ pub(super) fn open(shared: &Arc<Shared>, opening: Opening) -> Result<Arc<LocalPa
     }))
 }
 
-/// Whether the folder had to be created. Its entry becomes durable with the first record that is flushed; until then
+/// In which state a partition's folder was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prepared {
+    /// It is the partition's.
+    Known,
+    /// It did not say whose it is.
+    Marked,
+    /// It was not there.
+    Created,
+}
+
+/// Sees to the folder. Its entry becomes durable with the first record that is flushed; until then
 /// nothing depends on it, because the topic itself is in the metadata log.
-fn prepare_folder(disk: &dyn Disk, opening: &Opening) -> Result<bool, StorageError> {
+fn prepare_folder(shared: &Shared, opening: &Opening) -> Result<Prepared, StorageError> {
     let failed = |source| StorageError::Io { context: format!("creating {}", opening.dir.display()), source };
+    let disk = shared.disk.as_ref();
     let path = opening.dir.join(METADATA);
     let known = read_file(disk, &path).map_err(failed)?;
     let known = known.and_then(|content| partition_metadata::decode(&content).ok());
     match known {
-        Some(topic) if opening.topic == TopicId::ZERO || topic == opening.topic => return Ok(false),
+        Some(topic) if opening.topic == TopicId::ZERO || topic == opening.topic => return Ok(Prepared::Known),
         // A topic of that name was deleted, its folder was not.
         Some(other) => set_aside(disk, opening, other).map_err(failed)?,
         None => {}
     }
     let created = !disk.exists(&opening.dir);
+    if created {
+        // What was known of another folder of that name does not hold for this one.
+        shared.checkpoints.forget(&opening.name).map_err(failed)?;
+    }
     disk.create_dir_all(&opening.dir).map_err(failed)?;
     if opening.topic != TopicId::ZERO {
         let file = disk.open(&path).map_err(failed)?;
         file.set_len(0).map_err(failed)?;
         file.write_all_at(&partition_metadata::encode(opening.topic), 0).map_err(failed)?;
     }
-    Ok(created)
+    Ok(if created { Prepared::Created } else { Prepared::Marked })
 }
 
 /// As Kafka does with a folder that the metadata does not know: it is renamed, and nobody's records are deleted.
@@ -120,7 +161,7 @@ fn set_aside(disk: &dyn Disk, opening: &Opening, other: TopicId) -> io::Result<(
     disk.rename(&opening.dir, &stray)
 }
 
-fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State, Maintenance), ScanError> {
+fn load(shared: &Arc<Shared>, opening: &Opening, folder: Prepared) -> Result<(State, Maintenance), LoadError> {
     let checkpoints = &shared.checkpoints;
     let disk = &shared.disk;
     let listing = list(disk.as_ref(), &opening.dir)?;
@@ -130,11 +171,12 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
     let log_start = checkpointed_start.max(first);
     let recovery_point = checkpoints.recovery_point(&opening.name).unwrap_or_default().max(first);
 
+    let waits = shared.durability.waits_for_disk(&opening.config);
     let found_clean = opening.clean && loader.walk_tail()?;
     if !found_clean {
         loader.recover(recovery_point, log_start, &listing.snapshots)?;
         // Where the page cache acknowledges, nobody was promised more.
-        if shared.durability.waits_for_disk(&opening.config) && !created {
+        if waits && folder != Prepared::Created {
             loader.make_durable()?;
         }
     }
@@ -146,8 +188,8 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
     }
     let maintenance = loader.sort_out_snapshots(&listing.snapshots)?;
     let recovery_point = recovery_point.min(loader.log_end);
-    let mut state = loader.into_state(log_start, recovery_point);
-    state.dir_dirty = created || found_clean;
+    let mut state = loader.into_state(log_start, recovery_point, waits);
+    state.dir_dirty = folder != Prepared::Known || found_clean;
     Ok((state, maintenance))
 }
 
@@ -155,17 +197,24 @@ fn load(shared: &Arc<Shared>, opening: &Opening, created: bool) -> Result<(State
 fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut indexes = Vec::new();
+    let mut leftovers = Vec::new();
     for path in disk.read_dir(dir)? {
         match parse_file_name(&path) {
             Some((base, ".log")) => listing.segments.push(base),
             Some((offset, ".snapshot")) => listing.snapshots.push(offset),
             Some((base, ".index" | ".timeindex" | ".txnindex")) => indexes.push((base, path)),
-            Some((_, suffix)) if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => {
-                disk.remove_file(&path)?;
+            Some((_, suffix)) if suffix.rsplit('.').next() == Some("swap") => {
+                let message = format!(
+                    "Apache Kafka stopped while it replaced segments: {} is left. Let Kafka open the folder once",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
+            Some((_, suffix)) if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => leftovers.push(path),
             _ => {}
         }
     }
+    leftovers.iter().try_for_each(|path| disk.remove_file(path))?;
     listing.segments.sort_unstable();
     listing.snapshots.sort_unstable();
     for (base, path) in indexes {
@@ -201,10 +250,28 @@ impl<'a> Loader<'a> {
             let size = loader.disk.file_len(&segment.path(".log"))?;
             loader.segments.push(SegmentState { segment, size, synced: size, index_dirty: false });
         }
+        loader.drop_empty_segments()?;
         if loader.segments.is_empty() {
             loader.add_segment(log_start)?;
         }
         Ok(loader)
+    }
+
+    /// An empty segment begins where the log ended when it was opened; where opening it failed, the log may have gone on
+    /// in the one before. Only the first is kept: it says where the log begins.
+    fn drop_empty_segments(&mut self) -> io::Result<()> {
+        let is_superfluous = |at: usize, state: &SegmentState| at > 0 && state.size == 0;
+        for (at, state) in self.segments.iter().enumerate() {
+            if is_superfluous(at, state) {
+                state.segment.remove_empty()?;
+            }
+        }
+        let mut at = 0;
+        self.segments.retain(|state| {
+            at += 1;
+            !is_superfluous(at - 1, state)
+        });
+        Ok(())
     }
 
     fn segment(&self, base: Offset) -> Arc<Segment> {
@@ -380,7 +447,7 @@ impl<'a> Loader<'a> {
             let bytes = read_file(self.disk.as_ref(), &path)?.unwrap_or_default();
             match producer_snapshot::decode(&bytes) {
                 Ok(entries) => {
-                    self.producers.restore(&entries, *offset);
+                    self.producers.restore(&entries, *offset, self.opening.now);
                     return Ok(Some(*offset));
                 }
                 Err(error) => tracing::warn!("{} is left out: {error}", path.display()),
@@ -414,15 +481,14 @@ impl<'a> Loader<'a> {
     }
 
     /// What was accepted is on the disk before it is served.
-    fn make_durable(&mut self) -> Result<(), ScanError> {
+    fn make_durable(&mut self) -> Result<(), LoadError> {
         for state in self.segments.iter_mut().filter(|state| state.synced < state.size || self.repaired) {
-            state.segment.log()?.sync_data()?;
+            state.segment.log()?.sync_data().map_err(LoadError::Flush)?;
             state.synced = state.size;
         }
         // Whether the last broker came to flush the folders after it created or rolled is not known.
-        self.disk.sync_dir(&self.opening.dir)?;
-        self.opening.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))?;
-        Ok(())
+        let mut folders = self.opening.dir.ancestors().take(2);
+        folders.try_for_each(|folder| self.disk.sync_dir(folder)).map_err(LoadError::Flush)
     }
 
     /// The log's start was moved past what is left of it.
@@ -444,7 +510,7 @@ impl<'a> Loader<'a> {
         Ok(Maintenance { snapshots: kept })
     }
 
-    fn into_state(mut self, log_start: Offset, recovery_point: Offset) -> State {
+    fn into_state(mut self, log_start: Offset, recovery_point: Offset, waits: bool) -> State {
         self.epochs_changed |= self.epochs.truncate_from_start(log_start);
         let is_durable = self.segments.iter().all(|state| state.synced == state.size);
         let durable_end = if is_durable { self.log_end } else { recovery_point };
@@ -454,7 +520,8 @@ impl<'a> Loader<'a> {
             log_start,
             log_end: self.log_end,
             durable_end,
-            shown_end: Offset(0),
+            waits,
+            high_watermark: if waits { durable_end } else { self.log_end },
             flush_wanted: Offset(0),
             leader_epoch: self.epochs.latest().unwrap_or(LeaderEpoch(0)),
             producers: self.producers,

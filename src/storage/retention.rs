@@ -20,7 +20,7 @@ impl LocalPartition {
             if state.deleted {
                 return Err(ReadError::Storage(format!("{} is being deleted", self.name)));
             }
-            let offsets = state.offsets(self.waits_for_disk(&config));
+            let offsets = state.offsets();
             if before > offsets.high_watermark || before.0 < 0 {
                 return Err(ReadError::OutOfRange {
                     offset: before,
@@ -28,17 +28,16 @@ impl LocalPartition {
                     end: offsets.high_watermark,
                 });
             }
-            if before <= offsets.log_start {
-                return Ok(offsets.log_start);
-            }
-            state.log_start = before;
-            state.epochs_dirty |= state.epochs.truncate_from_start(before);
-            let whole_active = state.log_end == before && state.segments.last().is_some_and(|active| active.size > 0);
+            // A start that was moved before is made durable again: it may have failed then.
+            let start = before.max(offsets.log_start);
+            let whole_active = state.log_end == start && state.segments.last().is_some_and(|active| active.size > 0);
             if whole_active && state.failed.is_none() {
                 self.roll(&mut state, &config, clock::now()).map_err(storage)?;
             }
+            state.log_start = start;
+            state.epochs_dirty |= state.epochs.truncate_from_start(start);
             let flush = self.ask_for_flush(&mut state);
-            (below(&mut state, before), before, state.watchers.take(), flush)
+            (below(&mut state, start), start, state.watchers.take(), flush)
         };
         watchers.notify();
         self.cursors.lock().clear();

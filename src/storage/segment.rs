@@ -14,6 +14,8 @@ use super::scan::{Found, ScanError, Scanner};
 use super::segment_index::SegmentIndex;
 use crate::types::{Offset, TimestampMs};
 
+const LOG_AND_INDEXES: [&str; 3] = [".log", ".index", ".timeindex"];
+
 /// A largest timestamp, and the last offset of the first batch that carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxTimestamp {
@@ -102,9 +104,15 @@ impl Segment {
         let there = self.disk.exists(&self.path(".index")) && self.disk.exists(&self.path(".timeindex"));
         let mut index =
             SegmentIndex::open(self.disk.as_ref(), &self.path(".index"), &self.path(".timeindex"), self.base)?;
-        if !there || !index.is_plausible(size) {
-            self.rebuild(&mut index, size, interval)?;
+        if there && index.is_plausible(size) {
+            return Ok(index);
         }
+        if let Err(error) = self.rebuild(&mut index, size, interval) {
+            // Half an index would pass for a whole one; an empty one does not.
+            index.clear()?;
+            return Err(error);
+        }
+        sync_all(&index.write()?)?;
         Ok(index)
     }
 
@@ -121,13 +129,19 @@ impl Segment {
         Ok(())
     }
 
-    /// Creates the files of a new segment, empty whatever was there under their names.
+    /// Creates the files of a new segment, empty whatever was there under their names; all of them or none.
     pub fn create(&self) -> io::Result<()> {
-        let log = self.log()?;
-        if log.len()? > 0 {
-            log.set_len(0)?;
-        }
-        self.clear_index()
+        let create = || {
+            let log = self.log()?;
+            if log.len()? > 0 {
+                log.set_len(0)?;
+            }
+            self.clear_index()
+        };
+        create().inspect_err(|_| {
+            // Best effort: an empty segment that stays is left out when the log is opened.
+            let _ = self.remove_files(&LOG_AND_INDEXES);
+        })
     }
 
     /// Runs `action` on the index if it is open, as that of an active segment is.
@@ -137,16 +151,29 @@ impl Segment {
 
     /// Makes its index files durable, if they are open: else there is nothing new in them.
     pub fn flush_index(&self) -> io::Result<()> {
-        self.with_open_index(SegmentIndex::flush).unwrap_or(Ok(()))
+        // Not under the index's lock: appends take it.
+        let files = self.with_open_index(SegmentIndex::write).transpose()?;
+        files.map_or(Ok(()), |files| sync_all(&files))
     }
 
     /// Deletes its files; the log first, because without it the others mean nothing.
     pub fn remove(&self) -> io::Result<()> {
-        for suffix in [".log", ".index", ".timeindex", ".txnindex", ".snapshot"] {
-            self.disk.remove_file(&self.path(suffix))?;
-        }
-        Ok(())
+        self.remove_files(&LOG_AND_INDEXES)?;
+        self.remove_files(&[".txnindex", ".snapshot"])
     }
+
+    /// Deletes an empty segment's files. A producer snapshot of that name tells of the records before it.
+    pub fn remove_empty(&self) -> io::Result<()> {
+        self.remove_files(&LOG_AND_INDEXES)
+    }
+
+    fn remove_files(&self, suffixes: &[&str]) -> io::Result<()> {
+        suffixes.iter().try_for_each(|suffix| self.disk.remove_file(&self.path(suffix)))
+    }
+}
+
+fn sync_all(files: &[Arc<dyn DiskFile>]) -> io::Result<()> {
+    files.iter().try_for_each(|file| file.sync_data())
 }
 
 /// Adds an index entry every so many bytes, as Kafka does.

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::offset_index::OffsetIndex;
 use super::segment::MaxTimestamp;
 use super::time_index::TimeIndex;
@@ -25,10 +26,11 @@ impl SegmentIndex {
         Ok(Self { base, offsets, times })
     }
 
-    /// Whether the files can be those of a log of this size. Kafka writes a time entry with every offset entry but for
-    /// logs without timestamps.
+    /// Whether the files can be those of a log of this size. A segment that is closed has a time entry, unless its records
+    /// carry no time: then nothing is lost by building it anew.
     pub fn is_plausible(&self, log_size: u64) -> bool {
-        self.offsets.check(log_size).is_ok() && self.times.check().is_ok()
+        let is_begun = log_size == 0 || self.times.entries() > 0;
+        is_begun && self.offsets.check(log_size).is_ok() && self.times.check().is_ok()
     }
 
     /// Forgets all entries.
@@ -85,9 +87,8 @@ impl SegmentIndex {
         (self.offsets.entries(), self.times.entries())
     }
 
-    /// Makes all entries durable.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.offsets.flush()?;
-        self.times.flush()
+    /// Writes entries that wait in memory; the files, for whoever makes them durable.
+    pub fn write(&mut self) -> io::Result<[Arc<dyn DiskFile>; 2]> {
+        Ok([self.offsets.write()?, self.times.write()?])
     }
 }

@@ -66,8 +66,10 @@ pub(super) struct State {
     pub log_end: Offset,
     /// Everything below is on the disk.
     pub durable_end: Offset,
-    /// What readers could see when `flush.messages` made them wait for the disk: the high watermark never goes back.
-    pub shown_end: Offset,
+    /// Whether readers and acknowledgements wait for the disk: see [`super::Durability::waits_for_disk`].
+    pub waits: bool,
+    /// Readers see what is below; it only rises.
+    pub high_watermark: Offset,
     /// In a mode that acknowledges from the page cache: what a flush was asked for (`flush.messages`).
     pub flush_wanted: Offset,
     pub producers: ProducerStates,
@@ -96,13 +98,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Where the high watermark is, given what the mode acknowledges.
-    pub fn high_watermark(&self, waits_for_disk: bool) -> Offset {
-        if waits_for_disk { self.durable_end.max(self.shown_end) } else { self.log_end }
+    /// Readers may see more, now that this was appended or flushed. Whether they do.
+    pub fn advance_high_watermark(&mut self) -> bool {
+        let end = if self.waits { self.durable_end } else { self.log_end };
+        let rises = end > self.high_watermark;
+        self.high_watermark = self.high_watermark.max(end);
+        rises
     }
 
-    pub fn offsets(&self, waits_for_disk: bool) -> LogOffsets {
-        let high_watermark = self.high_watermark(waits_for_disk);
+    pub fn offsets(&self) -> LogOffsets {
+        let high_watermark = self.high_watermark;
         let open = self.producers.first_open_transaction();
         let last_stable = open.map_or(high_watermark, |first| first.min(high_watermark).max(self.log_start));
         LogOffsets { log_start: self.log_start, last_stable, high_watermark, log_end: self.log_end }

@@ -121,14 +121,9 @@ impl TimeIndex {
         self.file.len()
     }
 
-    /// Writes entries that wait in memory.
-    pub fn write(&mut self) -> io::Result<()> {
+    /// Writes entries that wait in memory; the file, for whoever makes them durable.
+    pub fn write(&mut self) -> io::Result<Arc<dyn DiskFile>> {
         self.file.write()
-    }
-
-    /// Writes entries that wait in memory and makes all of them durable.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 
     fn nothing(&self) -> TimestampOffset {
@@ -160,7 +155,7 @@ mod tests {
         let mut index = TimeIndex::open(Arc::clone(&file) as _, Offset(50)).unwrap();
         assert_eq!(index.last(), at(-1, 50));
         index.maybe_append(TimestampMs(0x0102_0304_0506), Offset(55)).unwrap();
-        index.flush().unwrap();
+        index.write().unwrap();
         assert_eq!(*file.bytes.lock(), [0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0, 5]);
         assert_eq!(TimeIndex::open(file, Offset(50)).unwrap().last(), at(0x0102_0304_0506, 55));
     }

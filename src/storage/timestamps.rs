@@ -72,9 +72,7 @@ impl LocalPartition {
     }
 
     fn view(&self) -> View {
-        let config = self.config.read();
-        let (waits, interval) = (self.waits_for_disk(&config), config.index_interval_bytes);
-        drop(config);
+        let interval = self.config.read().index_interval_bytes;
         let state = self.state.lock();
         let last = state.segments.len().saturating_sub(1);
         let viewed = state.segments.iter().enumerate().map(|(at, segment)| Viewed {
@@ -82,16 +80,28 @@ impl LocalPartition {
             size: segment.size,
             max_timestamp: if at == last { Max::Known(state.tail.max_timestamp()) } else { Max::Indexed },
         });
-        View { segments: viewed.collect(), log_start: state.log_start, limit: state.high_watermark(waits), interval }
+        View { segments: viewed.collect(), log_start: state.log_start, limit: state.high_watermark, interval }
     }
 }
 
 impl View {
     fn max_timestamp(&self, viewed: &Viewed) -> Result<Option<MaxTimestamp>, ScanError> {
         match viewed.max_timestamp {
+            Max::Known(Some(max)) if max.offset >= self.limit => self.max_visible(viewed),
             Max::Known(known) => Ok(known),
             Max::Indexed => viewed.segment.with_index(viewed.size, self.interval, |index| Ok(index.last_timestamp())),
         }
+    }
+
+    /// The active segment's largest timestamp may be one that readers cannot see yet.
+    fn max_visible(&self, viewed: &Viewed) -> Result<Option<MaxTimestamp>, ScanError> {
+        let mut scanner = Scanner::new(viewed.segment.log()?.as_ref(), viewed.size);
+        let (mut position, mut max) = (0, None);
+        while let Some(found) = scanner.header(position)?.filter(|found| found.header.next_offset() <= self.limit) {
+            MaxTimestamp::include(&mut max, &found);
+            position = found.end();
+        }
+        Ok(max)
     }
 
     fn first_at(&self, viewed: &Viewed, target: TimestampMs) -> Result<Option<OffsetAndTimestamp>, ScanError> {

@@ -53,7 +53,7 @@ fn duplicate(states: &ProducerStates, header: &BatchHeader) -> Option<i64> {
 
 fn restored(states: &ProducerStates, now: i64) -> ProducerStates {
     let mut other = ProducerStates::default();
-    other.restore(&states.snapshot(), states.end_offset());
+    other.restore(&states.snapshot(), states.end_offset(), TimestampMs(now));
     other.expire(TimestampMs(now), DAY_MS);
     other
 }
@@ -133,12 +133,14 @@ fn producers_expire_by_when_they_last_wrote() {
 }
 
 #[test]
-fn what_looks_idle_in_a_snapshot_expires_after_the_replay() {
-    let states = states(&[batch(1, 0, 0, 1, 0), batch(2, 0, 0, 1, DAY_MS)]);
-    let other = restored(&states, DAY_MS);
-    assert!(other.get(ProducerId(1)).is_none());
-    assert!(other.get(ProducerId(2)).is_some());
-    assert_eq!(other.end_offset(), Offset(DAY_MS + 1));
+fn a_producer_of_old_records_has_its_whole_time_again_after_a_restart() {
+    let states = states(&[batch(1, 0, 0, 1, 0)]);
+    let restart = 100 * DAY_MS;
+    let mut other = restored(&states, restart);
+    assert_eq!(other.expire(TimestampMs(restart + DAY_MS - 1), DAY_MS), 0);
+    assert_eq!(duplicate(&other, &batch(1, 0, 0, 1, 0)), Some(0), "its retry is recognised");
+    assert_eq!(other.expire(TimestampMs(restart + DAY_MS), DAY_MS), 1);
+    assert_eq!(other.end_offset(), states.end_offset());
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn a_marker_of_a_new_epoch_makes_the_producer_begin_at_zero() {
     assert!(states.get(ProducerId(1)).unwrap().batches().is_empty());
     assert!(matches!(decide(&states, &batch(1, 1, 2, 1, 0)), Err(AppendError::OutOfOrderSequence(_))));
     assert_eq!(decide(&states, &batch(1, 1, 0, 1, 0)), Ok(Decision::Append));
-    let other = restored(&states, 5);
+    let other = restored(&states, 2);
     assert_eq!(other.get(ProducerId(1)), states.get(ProducerId(1)));
 }
 
@@ -265,6 +267,8 @@ struct Run {
     model: Model,
     snapshots: Vec<(Offset, Vec<ProducerSnapshotEntry>)>,
     now: i64,
+    /// The last restart: from then on every producer has its whole time again.
+    recovered_at: i64,
     /// Batches before the last expiry.
     floor: usize,
 }
@@ -308,9 +312,10 @@ impl Run {
         let end = self.model.log.last().map_or(Offset(0), BatchHeader::next_offset);
         self.snapshots.retain(|(offset, _)| *offset <= end);
         let (from, entries) = self.snapshots.last().cloned().unwrap_or_default();
-        self.states.restore(&entries, from);
+        self.states.restore(&entries, from, TimestampMs(self.now));
+        self.recovered_at = self.now;
         for header in self.model.log.iter().filter(|b| b.base_offset >= from) {
-            self.states.apply(header, header.max_timestamp);
+            self.states.apply(header, TimestampMs(self.now));
         }
         self.expire();
         assert_eq!(self.states.end_offset(), end);
@@ -320,7 +325,7 @@ impl Run {
         self.states.expire(TimestampMs(self.now), DAY_MS);
         for producer in (0..3).map(ProducerId) {
             let last = self.model.log.iter().rfind(|b| b.producer_id == producer);
-            if last.is_some_and(|b| self.now - b.max_timestamp.0 >= DAY_MS) {
+            if last.is_some_and(|b| self.now - b.max_timestamp.0.max(self.recovered_at) >= DAY_MS) {
                 self.model.forgotten.insert(producer, self.model.log.len());
                 self.floor = self.model.log.len();
             }
@@ -363,7 +368,7 @@ proptest! {
     #[test]
     fn decides_as_a_model_that_forgets_nothing(steps in proptest::collection::vec(step(), 1..120)) {
         let states = ProducerStates::default();
-        let mut run = Run { states, model: Model::default(), snapshots: Vec::new(), now: 1_000, floor: 0 };
+        let mut run = Run { states, model: Model::default(), snapshots: Vec::new(), now: 1_000, recovered_at: 0, floor: 0 };
         for step in &steps {
             run.step(step);
         }
