@@ -76,7 +76,7 @@ impl<S: Service> Connection<S> {
             shared,
             entry,
             peer,
-            receiver: Receiver::new(),
+            receiver: Receiver::default(),
             unread: BytesMut::new(),
             replies: Replies::default(),
             booked: 0,

@@ -7,7 +7,7 @@ mod connection;
 mod limits;
 mod listener;
 mod memory;
-mod receive;
+pub mod receive;
 mod registry;
 mod replies;
 mod sendfile;

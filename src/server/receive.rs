@@ -26,14 +26,14 @@ const PROVEN_MAX: usize = 2 * 1024 * 1024;
 /// The frame length is negative or above `socket.request.max.bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {length} bytes: only 0 to {max} are accepted (socket.request.max.bytes)")]
-pub(super) struct BadLength {
+pub struct BadLength {
     length: i32,
     max: usize,
 }
 
 /// Puts one connection's frames together.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub struct Receiver {
     state: State,
     /// Size of the largest frame that came in full, up to `PROVEN_MAX`.
     proven: usize,
@@ -47,13 +47,15 @@ enum State {
 
 const BETWEEN_FRAMES: State = State::Length { bytes: [0; 4], have: 0 };
 
-impl Receiver {
-    pub(super) fn new() -> Self {
+impl Default for Receiver {
+    fn default() -> Self {
         Self { state: BETWEEN_FRAMES, proven: 0 }
     }
+}
 
+impl Receiver {
     /// Whether a frame has begun and is not complete.
-    pub(super) fn is_partial(&self) -> bool {
+    pub fn is_partial(&self) -> bool {
         !matches!(self.state, State::Length { have: 0, .. })
     }
 
@@ -74,12 +76,7 @@ impl Receiver {
     }
 
     /// Takes from `input` until a frame is complete or the input is used up.
-    pub(super) fn feed(
-        &mut self,
-        input: &mut &[u8],
-        max: usize,
-        pool: &BufferPool,
-    ) -> Result<Option<BytesMut>, BadLength> {
+    pub fn feed(&mut self, input: &mut &[u8], max: usize, pool: &BufferPool) -> Result<Option<BytesMut>, BadLength> {
         if let State::Length { bytes, have } = &mut self.state {
             let missing = &mut bytes[usize::from(*have)..];
             let taken = take(input, missing.len());
@@ -182,7 +179,7 @@ pub(super) fn with_scratch<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
 /// Fresh memory of a megabyte costs a page fault for every 4 KiB; this saves them. It keeps a handle to each buffer
 /// that it lends, and a buffer is free when that handle is the last.
 #[derive(Debug, Default)]
-pub(super) struct BufferPool {
+pub struct BufferPool {
     lent: Mutex<Vec<Lent>>,
 }
 
@@ -253,19 +250,19 @@ mod tests {
         for length in [-1, i32::MIN, 101] {
             let bytes = length.to_be_bytes();
             assert_eq!(
-                Receiver::new().feed(&mut bytes.as_slice(), 100, &pool),
+                Receiver::default().feed(&mut bytes.as_slice(), 100, &pool),
                 Err(BadLength { length, max: 100 }),
                 "{length}"
             );
         }
-        assert_eq!(Receiver::new().feed(&mut 100_i32.to_be_bytes().as_slice(), 100, &pool), Ok(None));
-        assert_eq!(Receiver::new().feed(&mut [0; 4].as_slice(), 100, &pool), Ok(Some(BytesMut::new())));
+        assert_eq!(Receiver::default().feed(&mut 100_i32.to_be_bytes().as_slice(), 100, &pool), Ok(None));
+        assert_eq!(Receiver::default().feed(&mut [0; 4].as_slice(), 100, &pool), Ok(Some(BytesMut::new())));
     }
 
     #[test]
     fn a_claim_of_100_mib_allocates_by_what_arrived() {
         let pool = BufferPool::default();
-        let mut receiver = Receiver::new();
+        let mut receiver = Receiver::default();
         let mut bytes = (MAX as i32).to_be_bytes().to_vec();
         bytes.extend_from_slice(&[7; 10]);
         assert_eq!(receiver.feed(&mut bytes.as_slice(), MAX, &pool), Ok(None));
@@ -277,7 +274,7 @@ mod tests {
     #[test]
     fn a_connection_that_sent_a_large_frame_gets_the_next_buffer_at_once() {
         let pool = BufferPool::default();
-        let mut receiver = Receiver::new();
+        let mut receiver = Receiver::default();
         let large = framed(&vec![1; 1_000_000]);
         let frame = receiver.feed(&mut large.as_slice(), MAX, &pool).unwrap().unwrap();
         drop(frame);
@@ -310,7 +307,7 @@ mod tests {
             reads in prop::collection::vec(1..70_000_usize, 1..20),
         ) {
             let pool = BufferPool::default();
-            let mut receiver = Receiver::new();
+            let mut receiver = Receiver::default();
             let bodies: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, size)| vec![i as u8; *size]).collect();
             let stream: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
             let mut stream = stream.as_slice();

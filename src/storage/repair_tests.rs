@@ -55,10 +55,14 @@ fn damaged_by_a_loss_of_power() -> FaultyDisk {
     let disk = FaultyDisk::new();
     let manager = open(&disk, Durability::Os);
     let log = create(&manager, LogConfig::default());
-    (0..10).for_each(|i| drop(append(log.as_ref(), &"x".repeat(1000), i)));
+    for i in 0..10 {
+        append(log.as_ref(), &"x".repeat(1000), i);
+    }
     let half = usize::try_from(log.size() / 2).unwrap();
     disk.open(Path::new(FIRST_LOG)).unwrap().sync_data().unwrap();
-    ["/data/t-0", "/data", "/"].map(|folder| disk.sync_dir(Path::new(folder)).unwrap());
+    for folder in ["/data/t-0", "/data", "/"] {
+        disk.sync_dir(Path::new(folder)).unwrap();
+    }
     let dark = disk.lose_power(1);
     dark.flip_bit(Path::new(FIRST_LOG), half + 500);
     dark
@@ -87,7 +91,9 @@ fn what_was_verified_once_is_not_verified_again_under_the_same_boot() {
     manager.register(name(), TopicId(uuid::Uuid::from_u128(7)), LogConfig::default());
     manager.all_registered();
     let log = manager.get("t", PartitionIndex(0)).unwrap().unwrap();
-    (0..1000).for_each(|i| drop(append(log.as_ref(), &"x".repeat(10_000), i)));
+    for i in 0..1000 {
+        append(log.as_ref(), &"x".repeat(10_000), i);
+    }
     drop((log, manager));
     let again = disk.restart();
     let log = create(&open(&again, Durability::Os), LogConfig::default());
@@ -163,7 +169,9 @@ fn an_index_that_was_built_anew_is_there_after_the_next_start() {
     let config = LogConfig { segment_bytes: 1000, ..LogConfig::default() };
     let manager = open(&disk, Durability::Fsync);
     let log = create(&manager, config.clone());
-    (0..5).for_each(|i| drop(append(log.as_ref(), &"x".repeat(700), i * 10)));
+    for i in 0..5 {
+        append(log.as_ref(), &"x".repeat(700), i * 10);
+    }
     manager.close().unwrap();
     drop((log, manager));
     for suffix in [".index", ".timeindex"] {
@@ -231,7 +239,9 @@ fn a_folder_that_kafka_left_in_the_middle_of_a_swap_is_refused_untouched() {
     let manager = open(&disk, Durability::Fsync);
     drop((create(&manager, LogConfig::default()), manager));
     let left = ["/data/t-0/00000000000000000000.log.swap", "/data/t-0/00000000000000000000.log.deleted"];
-    left.map(|path| disk.open(Path::new(path)).unwrap());
+    for path in left {
+        disk.open(Path::new(path)).unwrap();
+    }
     let Err(refused) = try_create(&open(&disk, Durability::Fsync), 7, LogConfig::default()) else {
         panic!("it was opened")
     };
