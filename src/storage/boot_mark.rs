@@ -61,7 +61,7 @@ impl BootMark {
     }
 
     /// One more partition has to be opened before all is known to be whole.
-    pub fn expect(&self) {
+    pub fn await_one(&self) {
         self.state.lock().unverified += 1;
     }
 

@@ -363,7 +363,7 @@ impl LogManager {
         let mut topics = self.topics.write();
         let partitions = topics.entry(Arc::clone(&partition.topic)).or_default();
         let slot = partitions.entry(partition.partition).or_insert_with(|| {
-            self.shared.boot_mark.expect();
+            self.shared.boot_mark.await_one();
             Arc::new(Slot {
                 name: partition.clone(),
                 topic,
