@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::reply::{sentence, text};
 use super::{Refused, Reply, Request, Response};
-use crate::broker::Broker;
+use crate::broker::{Broker, Found};
 use crate::clock;
 use crate::log::{AppendError, Appended, Origin};
 use crate::metadata::topic_name::is_internal;
@@ -112,17 +112,23 @@ fn close_on_error(outcomes: &[TopicOutcome]) -> Result<Reply, Refused> {
 fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceRequest) -> Vec<TopicOutcome> {
     let refusal = refuse_whole(&body);
     let ProduceRequest { acks, transactional_id, topics, .. } = body;
+    let has_transactional_id = transactional_id.is_some();
     let append = |topic: &TopicRef, index, records: Option<BytesMut>| {
         if let Some(error) = refusal {
             return Outcome::failed(index, error);
         }
-        append(broker, version, is_admin, transactional_id.is_some(), topic, index, records).map_or_else(
+        let appended = find(broker, topic, index, acks, is_admin)
+            .map_err(|error| Outcome::failed(index, error))
+            .and_then(|found| append(&found, version, has_transactional_id, index, records));
+        appended.map_or_else(
             |outcome| outcome,
             |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
         )
     };
     topics
         .into_iter()
+        // Kafka counts by partitions: a topic without any is not answered.
+        .filter(|topic| !topic.partitions.is_empty())
         .map(|topic| TopicOutcome {
             partitions: topic
                 .partitions
@@ -136,9 +142,6 @@ fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceReques
 
 /// The error that all partitions get, before any is looked at.
 fn refuse_whole(body: &ProduceRequest) -> Option<ErrorCode> {
-    if !(-1..=1).contains(&body.acks) {
-        return Some(ErrorCode::INVALID_REQUIRED_ACKS);
-    }
     let transactional = || {
         let batches = body.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_deref());
         batches.filter_map(|bytes| BatchHeader::parse(bytes).ok()).any(|header| header.is_transactional())
@@ -147,25 +150,36 @@ fn refuse_whole(body: &ProduceRequest) -> Option<ErrorCode> {
     (body.transactional_id.is_none() && transactional()).then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 }
 
-fn append(
+/// The partition to append to. That it is there counts before what acks says.
+fn find(
     broker: &Broker,
-    version: i16,
-    is_admin: bool,
-    has_transactional_id: bool,
     topic: &TopicRef,
+    index: PartitionIndex,
+    acks: i16,
+    is_admin: bool,
+) -> Result<Found, ErrorCode> {
+    let found = broker.find_by_ref(topic, index)?;
+    if !(-1..=1).contains(&acks) {
+        return Err(ErrorCode::INVALID_REQUIRED_ACKS);
+    }
+    if is_internal(&found.topic.name) && !is_admin {
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    Ok(found)
+}
+
+fn append(
+    found: &Found,
+    version: i16,
+    has_transactional_id: bool,
     index: PartitionIndex,
     records: Option<BytesMut>,
 ) -> Result<(Appended, Durable), Outcome> {
-    let fail = |error| Outcome::failed(index, error);
-    let found = broker.find_by_ref(topic, index).map_err(fail)?;
     let name = &*found.topic.name;
-    if is_internal(name) && !is_admin {
-        return Err(fail(ErrorCode::INVALID_TOPIC_EXCEPTION));
-    }
     let batch = records.unwrap_or_default();
     if has_transactional_id && BatchHeader::parse(&batch).is_ok_and(|header| header.is_transactional()) {
         // No transactional id is known to this broker yet: InitProducerId hands out none.
-        return Err(fail(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
+        return Err(Outcome::failed(index, ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     }
     match found.log.append(batch, Origin::Client { version }, clock::now()) {
         Ok(appended) => {
@@ -206,13 +220,15 @@ impl Outcome {
         }
     }
 
-    /// As Kafka answers: errors about the batch's content tell the log's start, and only rules for records a message.
+    /// As Kafka answers: errors about the batch's content tell the log's start, and only faults of single
+    /// records a message.
     fn refused(index: PartitionIndex, error: AppendError, log_start_offset: Offset) -> Self {
         let code = error_code(&error);
         let plain = Self::failed(index, code);
         match error {
             AppendError::InvalidRecord { message, records } | AppendError::InvalidTimestamp { message, records } => {
-                Self { log_start_offset, message: Some(message), record_errors: records, ..plain }
+                let message = (!records.is_empty()).then_some(message);
+                Self { log_start_offset, message, record_errors: records, ..plain }
             }
             AppendError::OutOfOrderSequence(_)
             | AppendError::InvalidProducerEpoch(_)
@@ -228,7 +244,7 @@ fn error_code(error: &AppendError) -> ErrorCode {
         AppendError::Corrupt(_) => ErrorCode::CORRUPT_MESSAGE,
         AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
         AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
-        AppendError::InvalidRecord { .. } => ErrorCode::INVALID_RECORD,
+        AppendError::InvalidRecord { .. } | AppendError::NotOneBatch(_) => ErrorCode::INVALID_RECORD,
         AppendError::InvalidTimestamp { .. } => ErrorCode::INVALID_TIMESTAMP,
         AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
         AppendError::UnsupportedFormat(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,

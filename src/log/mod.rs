@@ -17,6 +17,9 @@ pub enum AppendError {
     /// Not one whole batch of magic 2, or its CRC differs: CORRUPT_MESSAGE.
     #[error("corrupt batch: {0}")]
     Corrupt(String),
+    /// A request's partition holds none, several, or one of an older format: INVALID_RECORD.
+    #[error("{0}")]
+    NotOneBatch(String),
     /// Larger than max.message.bytes: MESSAGE_TOO_LARGE.
     #[error("the batch of {size} bytes is larger than max.message.bytes = {limit}")]
     TooLarge {
@@ -36,7 +39,7 @@ pub enum AppendError {
     /// A rule for records is broken: INVALID_RECORD with record_errors.
     #[error("{message}")]
     InvalidRecord {
-        /// For the response's error_message.
+        /// For the response's error_message, where records are named.
         message: String,
         /// The records at fault, by index within the batch, each with a message.
         records: Vec<(i32, String)>,

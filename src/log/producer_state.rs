@@ -189,6 +189,12 @@ impl ProducerStates {
             return Ok(Decision::Duplicate(original));
         }
         let Some(entry) = entry else {
+            if from_client && header.producer_epoch < ProducerEpoch::NONE {
+                return Err(AppendError::InvalidProducerEpoch(format!(
+                    "producer {} wrote with epoch {}",
+                    header.producer_id, header.producer_epoch
+                )));
+            }
             // Rule 9: nothing is known of it (or no longer), so any first sequence is accepted.
             return if from_client && header.is_transactional() {
                 Err(not_in_transaction(header))

@@ -87,10 +87,11 @@ pub fn validate(
 
 /// Rule 1: exactly one batch of magic 2. What Kafka takes for the torn beginning of another one is cut off, as it does.
 fn only_batch(bytes: &mut BytesMut, version: i16) -> Result<BatchHeader, AppendError> {
-    let size = whole_batch(bytes)?.ok_or_else(|| invalid("the request holds no whole batch".to_owned()))?;
+    let not_one = AppendError::NotOneBatch;
+    let size = whole_batch(bytes)?.ok_or_else(|| not_one("the request holds no whole batch".to_owned()))?;
     let header = match BatchHeader::parse(bytes) {
         Err(BatchError::UnsupportedMagic(magic)) => {
-            return Err(invalid(format!("only message format 2 is accepted by this API version, not {magic}")));
+            return Err(not_one(format!("only message format 2 is accepted by this API version, not {magic}")));
         }
         parsed => parsed.map_err(corrupt)?,
     };
@@ -100,7 +101,7 @@ fn only_batch(bytes: &mut BytesMut, version: i16) -> Result<BatchHeader, AppendE
         )));
     }
     if whole_batch(bytes.get(size..).unwrap_or_default())?.is_some() {
-        return Err(invalid("a partition of a request holds exactly one batch".to_owned()));
+        return Err(not_one("a partition of a request holds exactly one batch".to_owned()));
     }
     bytes.truncate(size);
     Ok(header)

@@ -186,6 +186,36 @@ fn batches_that_break_the_rules_are_refused_whole() {
 }
 
 #[test]
+fn a_refusal_says_as_much_as_kafkas() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let topic = topic(&bootstrap, "refusals", 1, &[("cleanup.policy", "compact")]);
+    let mut connection = Connection::open(&bootstrap);
+    let mut send = |request: &ProduceRequest| {
+        let answer = connection.call(9, request).responses[0].partition_responses[0].clone();
+        let told = answer.error_message.is_some();
+        (answer.error_code, answer.log_start_offset, told, answer.record_errors.len())
+    };
+    let good = batch_of(b"a record without a key");
+    let changed = |at: usize, to: &[u8]| {
+        let mut batch = good.clone();
+        batch[at..at + to.len()].copy_from_slice(to);
+        sealed(batch)
+    };
+    let mut refused = |records: Vec<u8>| send(&produce_request(&topic, records));
+    assert_eq!(refused(Vec::new()), (87, -1, false, 0), "what is no batch never comes to the log");
+    assert_eq!(refused([good.clone(), good.clone()].concat()), (87, -1, false, 0), "two batches");
+    assert_eq!(refused(changed(21, &0x20_i16.to_be_bytes())), (87, 0, false, 0), "a fault of the batch");
+    assert_eq!(refused(good.clone()), (87, 0, true, 1), "a fault of a record");
+    let acks = |topic: &str| produce_request(topic, good.clone()).with_acks(2);
+    assert_eq!(send(&acks("nowhere")).0, 3, "a topic that is not there counts before acks");
+    assert_eq!(send(&acks(&topic)).0, 21);
+    let mut nothing = produce_request(&topic, good.clone());
+    nothing.topic_data[0].partition_data.clear();
+    assert!(connection.call(9, &nothing).responses.is_empty(), "a topic without partitions");
+}
+
+#[test]
 fn batches_cut_short_are_refused() {
     let broker = broker();
     let bootstrap = broker.bootstrap();

@@ -82,6 +82,13 @@ fn a_duplicate_has_both_sequences_in_common() {
 }
 
 #[test]
+fn an_unknown_producer_may_have_no_epoch_but_none_below() {
+    let states = ProducerStates::default();
+    assert_eq!(decide(&states, &batch(1, -1, 0, 1, 0)), Ok(Decision::Append));
+    assert!(matches!(decide(&states, &batch(1, -2, 0, 1, 0)), Err(AppendError::InvalidProducerEpoch(_))));
+}
+
+#[test]
 fn a_gap_is_refused() {
     let states = states(&[batch(1, 0, 0, 10, 0)]);
     assert!(matches!(decide(&states, &batch(1, 0, 11, 1, 0)), Err(AppendError::OutOfOrderSequence(_))));

@@ -78,6 +78,12 @@ fn is_invalid_record(case: &str, result: Result<Validated, AppendError>) {
 }
 
 #[track_caller]
+fn is_not_one_batch(case: &str, result: Result<Validated, AppendError>) {
+    let error = error(case, result);
+    assert!(matches!(error, AppendError::NotOneBatch(_)), "{case}: {error:?}");
+}
+
+#[track_caller]
 fn is_corrupt(case: &str, result: Result<Validated, AppendError>) {
     let error = error(case, result);
     assert!(matches!(error, AppendError::Corrupt(_)), "{case}: {error:?}");
@@ -119,10 +125,10 @@ fn a_good_batch_is_not_touched() {
 #[test]
 fn a_request_holds_exactly_one_batch() {
     let (config, good) = (LogConfig::default(), Sent::new(&TWO).bytes().to_vec());
-    is_invalid_record("nothing", validated([], &config));
-    is_invalid_record("two", validated([&good[..], &good].concat(), &config));
+    is_not_one_batch("nothing", validated([], &config));
+    is_not_one_batch("two", validated([&good[..], &good].concat(), &config));
     for cut in [1, 11, 12, 16, 17, 40, good.len() - 1] {
-        is_invalid_record("cut short", validated(&good[..cut], &config));
+        is_not_one_batch("cut short", validated(&good[..cut], &config));
     }
     // Kafka cuts off what looks like the beginning of another batch, and trips over what does not.
     for torn in [&good[..5], &good[..13], &good[..good.len() - 1]] {
@@ -144,7 +150,7 @@ fn lengths_formats_and_checksums_must_be_right() {
     is_corrupt("shorter than this format", with(8, &20_i32.to_be_bytes()));
     is_corrupt("format 3", with(MAGIC_AT, &[3]));
     is_corrupt("format 255", with(MAGIC_AT, &[255]));
-    is_invalid_record("format 1", with(MAGIC_AT, &[1]));
+    is_not_one_batch("format 1", with(MAGIC_AT, &[1]));
     is_corrupt("flipped bit", with(good.len() - 3, &[good[good.len() - 3] ^ 1]));
     is_corrupt("flipped checksum", with(17, &[good[17] ^ 1]));
     is_invalid_record("base offset", with(0, &5_i64.to_be_bytes()));
