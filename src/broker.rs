@@ -10,7 +10,7 @@ use crate::config::BrokerConfig;
 use crate::metadata::MetadataStore;
 use crate::metadata::image::Topic;
 use crate::storage::{LogManager, PartitionLog};
-use crate::types::{LeaderEpoch, PartitionIndex};
+use crate::types::{LeaderEpoch, Offset, PartitionIndex};
 use crate::wire::ErrorCode;
 use crate::wire::produce::TopicRef;
 
@@ -96,5 +96,25 @@ impl Found {
         } else {
             Err(ErrorCode::UNKNOWN_LEADER_EPOCH)
         }
+    }
+
+    /// The last epoch up to `epoch`, and where it ended or the log ends, if there is one (rule 29).
+    ///
+    /// A log notes an epoch with its first batch, Kafka when the leader's time begins: until the leader has written, its
+    /// epoch stands at the end of the log.
+    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let noted = self.log.epoch_end_offset(epoch);
+        if noted.is_some() || epoch == LeaderEpoch::NONE || epoch > self.leader_epoch {
+            return noted;
+        }
+        let end = self.log.offsets().log_end;
+        let last = if epoch == self.leader_epoch { None } else { self.log.epoch_for_offset(Offset(end.0 - 1)) };
+        Some((last.unwrap_or(epoch), end))
+    }
+
+    /// The epoch of the record at `offset`, or of the one that will be written there; -1 if that is not known.
+    pub fn epoch_for_offset(&self, offset: Offset) -> LeaderEpoch {
+        let unwritten = || if offset >= self.log.offsets().log_end { self.leader_epoch } else { LeaderEpoch::NONE };
+        self.log.epoch_for_offset(offset).unwrap_or_else(unwritten)
     }
 }

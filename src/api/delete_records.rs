@@ -27,7 +27,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
 }
 
 fn delete_all(broker: &Broker, body: DeleteRecordsRequest) -> DeleteRecordsResponse {
-    let topics = body.topics.into_iter().map(|topic| {
+    // Kafka counts by partitions: a topic without any is not answered.
+    let topics = body.topics.into_iter().filter(|topic| !topic.partitions.is_empty()).map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             let (error, low_watermark) = match delete(broker, &topic.name, asked) {
                 Ok(log_start) => (ErrorCode::NONE, log_start),

@@ -104,7 +104,9 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
 
 impl Plan {
     fn is_answered_by(&self, pass: &Pass) -> bool {
-        pass.urgent || pass.available(self) >= self.min_bytes || self.wanted.is_empty()
+        // Also when nothing is asked for.
+        let all_unknown = || pass.partitions.iter().all(|progress| is_unknown(progress.fetched.error));
+        pass.urgent || pass.available(self) >= self.min_bytes || all_unknown()
     }
 
     fn by_id(&self) -> bool {
@@ -132,8 +134,8 @@ fn plan(
             let position = FetchPosition {
                 offset: Offset(partition.fetch_offset),
                 max_bytes: partition.partition_max_bytes.max(0) as usize,
-                current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
-                last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+                current_leader_epoch: epoch(partition.current_leader_epoch),
+                last_fetched_epoch: epoch(partition.last_fetched_epoch),
             };
             partitions.push((key, position));
         }
@@ -163,6 +165,16 @@ fn plan(
         max_bytes,
         wanted,
     })
+}
+
+/// An epoch as a reader tells it: every negative one means that it knows none.
+fn epoch(told: i32) -> LeaderEpoch {
+    LeaderEpoch(told.max(LeaderEpoch::NONE.0))
+}
+
+/// Whether a partition's error says that there is none.
+fn is_unknown(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
 }
 
 impl Pass {
@@ -206,9 +218,12 @@ impl Pass {
                     self.urgent = true;
                 }
                 Err(refusal) => {
+                    // A reader that asks for what never was waits for the rest like any other, or it would ask without
+                    // a pause. What goes away meanwhile is told at once.
+                    let was_unknown = watcher.is_none() || progress.fetched.error == refusal.error;
+                    self.urgent |= !(was_unknown && is_unknown(refusal.error));
                     progress.fetched = failed(key.partition, refusal.error);
                     progress.fetched.current_leader = refusal.told_from(plan.version, broker.config.node_id);
-                    self.urgent = true;
                 }
             }
             self.bytes = self.bytes - held + progress.held();
@@ -305,7 +320,7 @@ fn divergence(found: &Found, position: &FetchPosition) -> Result<Option<(LeaderE
     if position.last_fetched_epoch == LeaderEpoch::NONE {
         return Ok(None);
     }
-    let (epoch, end) = found.log.epoch_end_offset(position.last_fetched_epoch).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+    let (epoch, end) = found.epoch_end_offset(position.last_fetched_epoch).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
     let diverges = epoch < position.last_fetched_epoch || end < position.offset;
     Ok(diverges.then_some((epoch, end)))
 }
@@ -348,7 +363,8 @@ fn failed(index: PartitionIndex, error: ErrorCode) -> FetchedPartition<FileSlice
         log_start_offset: Offset(-1),
         diverging_epoch: None,
         current_leader: None,
-        aborted: None,
+        // Kafka sends a list here where it never came to read.
+        aborted: is_unknown(error).then(Vec::new),
         records: None,
     }
 }
@@ -367,19 +383,22 @@ fn answer(broker: &Broker, plan: &Plan, pass: Pass) -> Response {
         Ok(settled) => settled,
         Err(error) => return refuse(plan.version, plan.correlation_id, error),
     };
+    let partitions = plan.wanted.iter().map(|(key, _)| key).zip(pass.partitions).zip(sent);
+    let mut partitions: Vec<_> =
+        partitions.filter(|(_, sent)| *sent).map(|((key, progress), _)| (key, progress.fetched)).collect();
+    // Kafka's order: those that are not there come last.
+    partitions.sort_by_key(|(_, fetched)| is_unknown(fetched.error));
     let mut topics: Vec<FetchedTopic<FileSlice>> = Vec::new();
     let mut names_leader = false;
-    for (((key, _), Progress { fetched, .. }), sent) in plan.wanted.iter().zip(pass.partitions).zip(sent) {
-        if !sent {
-            continue;
-        }
+    for (key, fetched) in partitions {
         names_leader |= fetched.current_leader.is_some();
         match topics.last_mut() {
             Some(last) if last.topic == key.topic => last.partitions.push(fetched),
             _ => topics.push(FetchedTopic { topic: key.topic.clone(), partitions: vec![fetched] }),
         }
     }
-    let leaders = if names_leader { vec![endpoint(broker, &plan.peer)] } else { Vec::new() };
+    // Replicas know where the brokers are.
+    let leaders = if names_leader && !plan.from_replica { vec![endpoint(broker, &plan.peer)] } else { Vec::new() };
     let response = FetchResponse { throttle_time_ms: 0, error: ErrorCode::NONE, session_id, topics, leaders };
     Response(encode(plan.version, plan.correlation_id, response))
 }

@@ -67,8 +67,13 @@ fn find_all(broker: &Broker, version: i16, body: &ListOffsetsRequest) -> ListOff
         Asker::Debugger
     };
     let twice = asked_twice(body);
+    let mut answered = HashSet::new();
     let topics = body.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
+        let once = topic.partitions.iter().filter(|partition| {
+            let partition = (&**topic.name, partition.partition_index);
+            !twice.contains(&partition) || answered.insert(partition)
+        });
+        let partitions = once.map(|partition| {
             let result = if twice.contains(&(&*topic.name, partition.partition_index)) {
                 Err(ErrorCode::INVALID_REQUEST)
             } else {
@@ -78,6 +83,8 @@ fn find_all(broker: &Broker, version: i16, body: &ListOffsetsRequest) -> ListOff
         });
         ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name.clone())
     });
+    // As Kafka counts by partitions, a topic without any is not answered, and a partition that is asked for twice once.
+    let topics = topics.filter(|topic| !topic.partitions.is_empty());
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
@@ -123,7 +130,7 @@ fn find(
             return Ok(OffsetAndTimestamp { offset: last_fetchable, leader_epoch: found.leader_epoch, ..UNKNOWN });
         }
         EARLIEST | EARLIEST_LOCAL => {
-            let leader_epoch = found.log.epoch_for_offset(offsets.log_start).unwrap_or(LeaderEpoch::NONE);
+            let leader_epoch = found.epoch_for_offset(offsets.log_start);
             return Ok(OffsetAndTimestamp { offset: offsets.log_start, leader_epoch, ..UNKNOWN });
         }
         // Nothing is tiered here.

@@ -29,7 +29,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
 fn end_offset(broker: &Broker, topic: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
     let found = broker.find(topic, PartitionIndex(asked.partition)).and_then(|found| {
         found.check_leader_epoch(LeaderEpoch(asked.current_leader_epoch))?;
-        Ok(found.log.epoch_end_offset(LeaderEpoch(asked.leader_epoch)))
+        Ok(found.epoch_end_offset(LeaderEpoch(asked.leader_epoch)))
     });
     let (error, end) = match found {
         Ok(end) => (ErrorCode::NONE, end),

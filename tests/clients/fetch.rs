@@ -1,12 +1,18 @@
 //! Readers: from an offset, from a time, from the end, and at the edges of the log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::harness::{PATIENCE, Producer, Reader, Record, broker, produce, topic, watermarks};
+use crate::wire::Connection;
 
 fn numbered(count: i64) -> Vec<Record> {
     (0..count).map(|n| Record::value(n.to_string()).at(1_000_000 + n * 1_000)).collect()
@@ -122,4 +128,71 @@ fn both_isolation_levels_read_plain_records() {
         assert_eq!(reader.take(10).len(), 10);
         assert_eq!(watermarks(&reader.0, &topic, 0), (0, 10));
     }
+}
+
+fn asked(topic: &str, partition: FetchPartition) -> FetchTopic {
+    let name = TopicName(StrBytes::from_string(topic.to_owned()));
+    FetchTopic::default().with_topic(name).with_partitions(vec![partition.with_partition_max_bytes(1 << 20)])
+}
+
+fn fetch(topics: Vec<FetchTopic>) -> FetchRequest {
+    FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_min_bytes(1).with_topics(topics)
+}
+
+#[test]
+fn what_is_not_there_is_answered_last_and_hastens_nothing() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let topic = topic(&bootstrap, "there", 1, &[]);
+    let mut connection = Connection::open(&bootstrap);
+    let nowhere = || asked("nowhere", FetchPartition::default());
+    let wait = Duration::from_millis(300);
+    let both = fetch(vec![nowhere(), asked(&topic, FetchPartition::default())]).with_max_wait_ms(300);
+    let begun = Instant::now();
+    let answer = connection.call(12, &both);
+    assert!(begun.elapsed() >= wait, "a reader of a deleted topic would ask without a pause");
+    let codes = answer.responses.iter().map(|topic| topic.partitions[0].error_code).collect::<Vec<_>>();
+    assert_eq!(codes, [0, 3]);
+    assert_eq!(answer.responses[1].partitions[0].aborted_transactions, Some(Vec::new()));
+    // There is nothing to wait for.
+    let begun = Instant::now();
+    connection.call(12, &fetch(vec![nowhere()]).with_max_wait_ms(20_000));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn the_leaders_epoch_stands_at_the_end_until_it_has_written() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let topic = topic(&bootstrap, "unwritten", 1, &[]);
+    let mut connection = Connection::open(&bootstrap);
+    let mut end = |epoch: i32| {
+        let partition = OffsetForLeaderPartition::default().with_leader_epoch(epoch);
+        let name = TopicName(StrBytes::from_string(topic.clone()));
+        let topic = OffsetForLeaderTopic::default().with_topic(name).with_partitions(vec![partition]);
+        let answer = connection.call(4, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
+        let partition = &answer.topics[0].partitions[0];
+        (partition.error_code, partition.leader_epoch, partition.end_offset)
+    };
+    assert_eq!(end(0), (0, 0, 0));
+    assert_eq!(end(1), (0, -1, -1));
+    assert_eq!(end(-1), (0, -1, -1));
+    let mut read = |partition: FetchPartition| {
+        let request = fetch(vec![asked(&topic, partition)]);
+        connection.call(12, &request).responses[0].partitions[0].error_code
+    };
+    assert_eq!(read(FetchPartition::default().with_last_fetched_epoch(0)), 0, "a reader that has followed so far");
+    assert_eq!(read(FetchPartition::default().with_current_leader_epoch(-2)), 0, "negative epochs tell nothing");
+    let earliest = ListOffsetsPartition::default().with_timestamp(-2);
+    let name = TopicName(StrBytes::from_string(topic.clone()));
+    let listed = |partitions| ListOffsetsTopic::default().with_name(name.clone()).with_partitions(partitions);
+    let mut list = |topics| {
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics);
+        connection.call(7, &request).topics
+    };
+    assert_eq!(list(vec![listed(vec![earliest.clone()])])[0].partitions[0].leader_epoch, 0);
+    let twice = list(vec![listed(vec![earliest.clone(), earliest])]);
+    assert_eq!(twice[0].partitions.len(), 1, "a partition that is asked for twice is answered once");
+    assert_eq!(twice[0].partitions[0].error_code, 42);
+    assert!(list(vec![listed(Vec::new())]).is_empty(), "a topic without partitions is not answered");
 }
