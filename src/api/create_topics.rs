@@ -95,7 +95,14 @@ fn answer(context: Context<'_>, version: i16, name: &str, result: Result<Created
         answer.replication_factor = created.replication_factor;
         // The settings were checked when the topic was decided upon.
         let described = config::describe_topic(context.config, context.dynamic(), &created.overrides);
-        answer.configs = Some(described.unwrap_or_default().into_iter().map(setting).collect());
+        let given = |mut described: config::Described| {
+            // Kafka repeats what was asked for, down to the spaces; only DescribeConfigs says what it reads there.
+            if let Some(given) = created.overrides.get(described.name) {
+                described.value = Some(given.clone());
+            }
+            setting(described)
+        };
+        answer.configs = Some(described.unwrap_or_default().into_iter().map(given).collect());
     }
     answer
 }

@@ -60,7 +60,11 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
             Shape { version, operations: body.include_topic_authorized_operations, node: broker.config.node_id };
         match &wanted {
             None => image.topics().map(|topic| shape.topic(topic)).collect(),
-            Some(wanted) => wanted.iter().map(|wanted| shape.wanted(&image, wanted)).collect(),
+            Some(wanted) => {
+                let mut topics: Vec<_> = wanted.iter().map(|wanted| shape.wanted(&image, wanted)).collect();
+                topics.sort_by_key(rank);
+                topics
+            }
         }
     });
     let node = BrokerId(broker.config.node_id.0);
@@ -140,6 +144,15 @@ fn create_missing(broker: &Broker, wanted: &[Wanted]) {
     }
     if let Err(error) = broker.metadata.write(|context| topics::create(context, &missing, new_topic_id)) {
         tracing::error!("topics are not created: {error}");
+    }
+}
+
+/// Kafka's order: ids that nobody has, then what is there, then names that are not; in each as they were asked for.
+fn rank(answer: &MetadataResponseTopic) -> u8 {
+    match ErrorCode(answer.error_code) {
+        ErrorCode::UNKNOWN_TOPIC_ID => 0,
+        ErrorCode::NONE => 1,
+        _ => 2,
     }
 }
 

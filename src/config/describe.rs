@@ -61,7 +61,10 @@ pub fn describe_topic(
         // Kafka calls no topic setting read-only.
         Ok(Described { read_only: false, ..described(setting, Some(value), own.into_iter().chain(below).collect()) })
     };
-    topic::SETTINGS.iter().map(describe).collect()
+    let internal = overrides.contains_key(topic::INTERNAL.setting.name).then_some(&topic::INTERNAL);
+    let mut all: Vec<Described> = topic::SETTINGS.iter().chain(internal).map(describe).collect::<Result<_, _>>()?;
+    all.sort_unstable_by_key(|described| described.name);
+    Ok(all)
 }
 
 /// The settings of this broker, by name.

@@ -77,6 +77,11 @@ fn unknown(name: &str) -> ConfigError {
     ConfigError::UnknownTopicSetting(format!("{name}{hint}"))
 }
 
+/// Whether the broker may have these values as the defaults of its topics.
+pub fn validate_defaults(config: &BrokerConfig, dynamic: Dynamic<'_>) -> Result<(), ConfigError> {
+    check_defaults(&Layers { start: &config.start, dynamic })
+}
+
 /// Kafka's checks on the broker's own defaults for topics, for a start or an alteration.
 pub(super) fn check_defaults(layers: &Layers<'_>) -> Result<(), ConfigError> {
     let none = Overrides::new();

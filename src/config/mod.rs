@@ -27,4 +27,4 @@ pub use describe::{Described, DescribedSynonym, describe_broker, describe_cluste
 pub use given::{GivenError, StartBuilder};
 pub use layers::{Dynamic, Given, Layers, Origin, Overrides, Source, Start};
 pub use listeners::{Advertised, Listener};
-pub use log_config::{log_config, validate_topic};
+pub use log_config::{log_config, validate_defaults, validate_topic};

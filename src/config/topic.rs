@@ -33,8 +33,12 @@ pub const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 /// What `cleanup.policy` can hold.
 pub const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
 
-/// Kafka's own switch for tests: a segment size below the smallest that `segment.bytes` takes. It is not described.
+/// Kafka's own switch for tests: a segment size below the smallest that `segment.bytes` takes. It is described only
+/// where a topic has it.
 pub const INTERNAL_SEGMENT_BYTES: Setting = setting("internal.segment.bytes", Type::Int, None, Rule::Any);
+
+/// The same, to be described where a topic has it.
+pub static INTERNAL: TopicSetting = TopicSetting { setting: INTERNAL_SEGMENT_BYTES, synonyms: &[] };
 
 const fn same(name: &'static str) -> Synonym {
     Synonym { name, factor: 1 }

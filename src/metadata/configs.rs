@@ -10,13 +10,29 @@ use super::image::{Overrides, Resource, ResourceType};
 use super::records::MetadataRecord;
 use super::topic_name;
 use crate::config::def::Update;
-use crate::config::{self, Dynamic, broker};
+use crate::config::{self, Dynamic, Layers, broker};
 use crate::wire::ErrorCode;
 
 /// The feature under which `min.insync.replicas` is one value for the whole cluster (KIP-966).
 pub const ELIGIBLE_LEADERS: &str = "eligible.leader.replicas.version";
 /// The setting that this feature ties down.
 pub const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+/// The sizes of Kafka's thread pools that can be altered while it runs.
+const POOLS: [&str; 6] = [
+    "background.threads",
+    "log.cleaner.threads",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+];
+/// Settings that exist only as dynamic ones: rates, which Kafka checks though it does not describe them at start.
+const THROTTLES: [&str; 3] = [
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
 
 /// What an IncrementalAlterConfigs operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +173,7 @@ fn check_resource(context: Context<'_>, resource: &Resource, legacy: bool) -> Re
 /// A resource type that Kafka has and this version has not.
 pub fn unsupported(kind: ResourceType) -> Option<&'static str> {
     match kind {
-        ResourceType::BROKER_LOGGER => Some("loggers; start it with another RUST_LOG instead"),
+        ResourceType::BROKER_LOGGER => Some("loggers; start it with another ottla.log.level instead"),
         ResourceType::CLIENT_METRICS => Some("client metrics"),
         ResourceType::GROUP => Some("groups"),
         _ => None,
@@ -252,9 +268,34 @@ fn check_broker(context: Context<'_>, resource: &Resource, after: &Overrides) ->
     }
     let now = context.dynamic();
     let dynamic = if cluster_wide { Dynamic { cluster: after, ..now } } else { Dynamic { broker: after, ..now } };
+    check_pools(context, dynamic)?;
+    check_throttles(after)?;
     // The defaults that topics take from the broker must fit together.
-    config::validate_topic(context.config, dynamic, &Overrides::new())
-        .map_err(|error| invalid_request(error.to_string()))
+    config::validate_defaults(context.config, dynamic).map_err(|error| invalid_request(error.to_string()))
+}
+
+/// Kafka lets its pools grow and shrink by a factor of two at most at one time, whether or not they do anything here.
+fn check_pools(context: Context<'_>, after: Dynamic<'_>) -> Result<(), Refusal> {
+    let start = &context.config.start;
+    let (before, after) = (Layers { start, dynamic: context.dynamic() }, Layers { start, dynamic: after });
+    let size = |layers: &Layers<'_>, name| layers.get(name).and_then(|text| text.trim().parse::<i64>().ok());
+    for name in POOLS {
+        let (Some(old), Some(new)) = (size(&before, name), size(&after, name)) else { continue };
+        if new != old && (new < 1 || new < old / 2 || new > old * 2) {
+            return Err(invalid_request(format!(
+                "{name} cannot become {new}: it is {old}, and may be changed to between half and twice of that"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_throttles(after: &Overrides) -> Result<(), Refusal> {
+    let is_rate = |value: &String| value.trim().parse::<i64>().is_ok_and(|rate| rate >= 0);
+    match THROTTLES.iter().find(|name| after.get(**name).is_some_and(|value| !is_rate(value))) {
+        Some(name) => Err(invalid_request(format!("{name} must be a number of bytes per second, at least 0"))),
+        None => Ok(()),
+    }
 }
 
 fn check_min_insync_replicas(

@@ -339,8 +339,9 @@ pub fn delete(context: Context<'_>, topics: &[Deletion]) -> Decision<Vec<Deleted
     let mut records = Vec::new();
     let mut answered = BTreeSet::new();
     for topic in topics {
-        // What is given twice is answered once.
-        if !answered.insert((topic.name.as_deref(), topic.id)) {
+        // What is given twice is answered once; what is not given at all, each time.
+        let given = topic.name.is_some() || topic.id != TopicId::ZERO;
+        if given && !answered.insert((topic.name.as_deref(), topic.id)) {
             continue;
         }
         let Deletion { name, id } = topic.clone();

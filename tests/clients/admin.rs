@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest,
-    MetadataRequest, TopicName,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::admin::{
@@ -15,6 +18,7 @@ use rdkafka::admin::{
 };
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use uuid::Uuid;
 
 use crate::harness::{Admin, PATIENCE, Reader, Record, broker, fresh, produce, read_all, topic, watermarks};
 use crate::wire::Connection;
@@ -280,4 +284,90 @@ fn deleted_records_are_not_read_again() {
     assert_eq!(produce(&bootstrap, &name, 0, &[Record::value("next")]), [10]);
     let late = Reader::new(&bootstrap, &name, 0, Offset::Offset(3));
     assert_eq!(late.next_error(), RDKafkaErrorCode::AutoOffsetReset);
+}
+
+#[test]
+fn metadata_comes_in_kafkas_order() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let (first, second) = (topic(&bootstrap, "ordered", 1, &[]), topic(&bootstrap, "ordered", 1, &[]));
+    let mut connection = Connection::open(&bootstrap);
+    let by_name = |name: &str| MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
+    let by_id = |id: Uuid| MetadataRequestTopic::default().with_topic_id(id).with_name(None);
+    let mut ask = |topics: Vec<MetadataRequestTopic>| {
+        let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+        connection.call(12, &request).topics
+    };
+    let names = ask(vec![by_name("no such topic"), by_name(&second), by_name("missing"), by_name(&first)]);
+    let codes = names.iter().map(|topic| topic.error_code).collect::<Vec<_>>();
+    assert_eq!(codes, [0, 0, 17, 3], "what is there comes first");
+    assert_eq!(names[0].name.as_ref().map(|name| &**name == second.as_str()), Some(true), "as it was asked for");
+    let ids = ask(vec![by_id(names[0].topic_id), by_id(Uuid::from_u128(77)), by_id(names[1].topic_id)]);
+    assert_eq!(ids.iter().map(|topic| topic.error_code).collect::<Vec<_>>(), [100, 0, 0], "unknown ids come first");
+}
+
+#[test]
+fn a_new_topics_settings_are_answered_as_they_were_given() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let name = fresh("spaced");
+    let given = [("retention.ms", " 7 "), ("internal.segment.bytes", "+100")];
+    let config = |(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)));
+    let new = CreatableTopic::default()
+        .with_name(TopicName(text(&name)))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(given.map(config).to_vec());
+    let mut connection = Connection::open(&bootstrap);
+    let created = connection.call(5, &CreateTopicsRequest::default().with_topics(vec![new])).topics.remove(0);
+    assert_eq!(created.error_code, 0);
+    let answered = created.configs.unwrap();
+    for (name, value) in given {
+        let found = answered.iter().find(|config| *config.name == *name).unwrap();
+        assert_eq!(found.value.as_deref(), Some(value), "{name}");
+    }
+    assert!(answered.is_sorted_by_key(|config| config.name.to_string()));
+    let described = configs(&bootstrap, &name);
+    assert_eq!(described["retention.ms"], "7", "as it is read");
+    assert_eq!(described["internal.segment.bytes"], "100", "described where a topic has it");
+    let plain = topic(&bootstrap, "plain", 1, &[]);
+    assert!(!configs(&bootstrap, &plain).contains_key("internal.segment.bytes"));
+}
+
+#[test]
+fn topics_to_delete_that_are_neither_named_nor_numbered_are_each_answered() {
+    let broker = broker();
+    let nothing = DeleteTopicState::default().with_name(None);
+    let request = DeleteTopicsRequest::default().with_topics(vec![nothing.clone(), nothing]);
+    let answered = Connection::open(&broker.bootstrap()).call(6, &request).responses;
+    assert_eq!(answered.iter().map(|topic| topic.error_code).collect::<Vec<_>>(), [42, 42]);
+}
+
+#[test]
+fn the_brokers_settings_are_altered_within_kafkas_bounds() {
+    let broker = broker();
+    let mut connection = Connection::open(&broker.bootstrap());
+    let mut set = |name: &str, value: &str| {
+        let config = AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(true);
+        connection.call(1, &request).responses[0].error_code
+    };
+    let (fine, invalid) = (0, 42);
+    for (name, value, code) in [
+        ("num.io.threads", "16", fine),
+        ("num.io.threads", "17", invalid),
+        ("num.io.threads", "4", fine),
+        ("num.io.threads", "3", invalid),
+        ("log.cleaner.threads", "0", invalid),
+        ("log.retention.ms", "0", invalid),
+        ("log.retention.ms", "-1", fine),
+        ("log.roll.ms", "0", invalid),
+        ("log.roll.jitter.ms", "-1", invalid),
+        ("leader.replication.throttled.rate", "0", fine),
+        ("leader.replication.throttled.rate", "-1", invalid),
+        ("follower.replication.throttled.rate", "fast", invalid),
+    ] {
+        assert_eq!(set(name, value), code, "{name}={value}");
+    }
 }
