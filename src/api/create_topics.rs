@@ -97,7 +97,7 @@ fn answer(context: Context<'_>, version: i16, name: &str, result: Result<Created
         let described = config::describe_topic(context.config, context.dynamic(), &created.overrides);
         let given = |mut described: config::Described| {
             // Kafka repeats what was asked for, down to the spaces; only DescribeConfigs says what it reads there.
-            if let Some(given) = created.overrides.get(described.name) {
+            if let Some(given) = created.overrides.get(&*described.name) {
                 described.value = Some(given.clone());
             }
             setting(described)
@@ -109,7 +109,7 @@ fn answer(context: Context<'_>, version: i16, name: &str, result: Result<Created
 
 fn setting(described: config::Described) -> CreatableTopicConfigs {
     CreatableTopicConfigs::default()
-        .with_name(text(described.name))
+        .with_name(text(&described.name))
         .with_value(described.value.map(sentence))
         .with_read_only(described.read_only)
         .with_config_source(described.source.code())

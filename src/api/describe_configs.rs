@@ -26,6 +26,8 @@ use crate::wire::message::decode_request;
 const API: ApiKey = ApiKey::DescribeConfigs;
 /// The first version with types and documentation.
 const TYPES: i16 = 3;
+/// The type of a setting that only a plugin knows.
+const UNKNOWN_TYPE: i8 = 0;
 
 /// Answers from the metadata as it stands.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
@@ -67,7 +69,7 @@ fn result(
             // No names ask for all.
             let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
             let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| **key == *name));
-            let settings = described.into_iter().filter(|setting| wanted(setting.name));
+            let settings = described.into_iter().filter(|setting| wanted(&setting.name));
             answer.with_configs(settings.map(|described| setting(version, body, described)).collect())
         }
         Err(refusal) => answer
@@ -110,12 +112,12 @@ fn describe(context: Context<'_>, kind: ResourceType, name: &str) -> Result<Vec<
 fn setting(version: i16, body: &DescribeConfigsRequest, described: Described) -> DescribeConfigsResourceResult {
     let synonym = |synonym: config::DescribedSynonym| {
         DescribeConfigsSynonym::default()
-            .with_name(text(synonym.name))
+            .with_name(text(&synonym.name))
             .with_value(synonym.value.map(sentence))
             .with_source(synonym.source.code())
     };
     let mut answer = DescribeConfigsResourceResult::default()
-        .with_name(text(described.name))
+        .with_name(text(&described.name))
         .with_value(described.value.map(sentence))
         .with_read_only(described.read_only)
         .with_is_sensitive(described.sensitive)
@@ -125,9 +127,9 @@ fn setting(version: i16, body: &DescribeConfigsRequest, described: Described) ->
         answer.synonyms = described.synonyms.into_iter().map(synonym).collect();
     }
     if version >= TYPES {
-        answer.config_type = described.kind.code();
+        answer.config_type = described.kind.map_or(UNKNOWN_TYPE, config::Type::code);
         if body.include_documentation {
-            answer.documentation = Some(StrBytes::from_static_str(described.documentation));
+            answer.documentation = described.documentation.map(StrBytes::from_static_str);
         }
     }
     answer

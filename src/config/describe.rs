@@ -3,17 +3,20 @@
 //! The shape is Kafka's, down to its quirk that a value given under another name of the same thing
 //! (`log.retention.hours` for `retention.ms`) counts but is not named as the source.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::build::BrokerConfig;
 use super::def::{ConfigError, Setting, Type};
-use super::layers::{Dynamic, Layers, Overrides, Source};
+use super::layers::{Dynamic, Layers, Overrides, Source, Start};
 use super::log_config::Effective;
-use super::{broker, topic};
+use super::{broker, known, topic};
 
 /// One setting as DescribeConfigs answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The value that counts; `None` for null and for a secret.
     pub value: Option<String>,
     /// Where it comes from.
@@ -22,10 +25,10 @@ pub struct Described {
     pub read_only: bool,
     /// Whether it is a secret.
     pub sensitive: bool,
-    /// Its type.
-    pub kind: Type,
-    /// What it is for.
-    pub documentation: &'static str,
+    /// Its type; `None` where only the one who altered it knows it.
+    pub kind: Option<Type>,
+    /// What it is for, where that is known.
+    pub documentation: Option<&'static str>,
     /// Every value that is set for it, strongest first.
     pub synonyms: Vec<DescribedSynonym>,
 }
@@ -34,7 +37,7 @@ pub struct Described {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedSynonym {
     /// The name it was given under.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The value as given; `None` for a secret.
     pub value: Option<String>,
     /// Where it comes from.
@@ -54,7 +57,7 @@ pub fn describe_topic(
         let value = effective.value_of(entry)?.to_string();
         let below = entry.synonyms.first().map_or_else(Vec::new, |synonym| synonyms(&layers, synonym.name, false));
         let own = overrides.contains_key(setting.name).then(|| DescribedSynonym {
-            name: setting.name,
+            name: setting.name.into(),
             value: Some(value.clone()),
             source: Source::DynamicTopic,
         });
@@ -63,7 +66,7 @@ pub fn describe_topic(
     };
     let internal = overrides.contains_key(topic::INTERNAL.setting.name).then_some(&topic::INTERNAL);
     let mut all: Vec<Described> = topic::SETTINGS.iter().chain(internal).map(describe).collect::<Result<_, _>>()?;
-    all.sort_unstable_by_key(|described| described.name);
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
 
@@ -78,31 +81,58 @@ pub fn describe_broker(config: &BrokerConfig, dynamic: Dynamic<'_>) -> Result<Ve
         Ok(described(setting, value, synonyms(&layers, setting.name, setting.sensitive())))
     };
     let mut all: Vec<Described> = broker::all().map(describe).collect::<Result<_, _>>()?;
-    all.sort_unstable_by_key(|described| described.name);
+    let added: BTreeSet<&str> = dynamic.broker.keys().chain(dynamic.cluster.keys()).map(String::as_str).collect();
+    all.extend(added.into_iter().filter(|name| broker::find(name).is_none()).map(|name| only_dynamic(&layers, name)));
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
 
 /// What was altered for the whole cluster (the broker resource without a name), by name.
 pub fn describe_cluster(dynamic: Dynamic<'_>) -> Vec<Described> {
+    let start = Start::new();
+    let layers = Layers { start: &start, dynamic: Dynamic { cluster: dynamic.cluster, ..Dynamic::default() } };
     let describe = |(name, value): (&String, &String)| {
-        let setting = broker::find(name)?;
+        let Some(setting) = broker::find(name) else { return only_dynamic(&layers, name) };
         let value = (!setting.sensitive()).then(|| value.clone());
-        let synonym =
-            DescribedSynonym { name: setting.name, value: value.clone(), source: Source::DynamicDefaultBroker };
-        Some(described(setting, value, vec![synonym]))
+        let name = setting.name.into();
+        let synonym = DescribedSynonym { name, value: value.clone(), source: Source::DynamicDefaultBroker };
+        described(setting, value, vec![synonym])
     };
-    dynamic.cluster.iter().filter_map(describe).collect()
+    dynamic.cluster.iter().map(describe).collect()
+}
+
+/// A setting that was altered at run time and cannot be given at start. Kafka's throttles it knows; what plugins read
+/// might be a secret.
+fn only_dynamic(layers: &Layers<'_>, name: &str) -> Described {
+    let known = known::throttle(name);
+    let value = |text: &str| known.map(|_| text.to_owned());
+    let alone = [name];
+    let synonym = |(_, text, source)| DescribedSynonym { name: name.to_owned().into(), value: value(text), source };
+    let synonyms: Vec<_> = layers.values(&alone).map(synonym).collect();
+    match known {
+        Some(setting) => described(setting, layers.get(name).map(str::to_owned), synonyms),
+        None => Described {
+            name: name.to_owned().into(),
+            value: None,
+            source: synonyms.first().map_or(Source::Default, |synonym| synonym.source),
+            read_only: true,
+            sensitive: true,
+            kind: None,
+            documentation: None,
+            synonyms,
+        },
+    }
 }
 
 fn described(setting: &'static Setting, value: Option<String>, synonyms: Vec<DescribedSynonym>) -> Described {
     Described {
-        name: setting.name,
+        name: setting.name.into(),
         value: value.filter(|_| !setting.sensitive()),
         source: synonyms.first().map_or(Source::Default, |synonym| synonym.source),
         read_only: setting.read_only(),
         sensitive: setting.sensitive(),
-        kind: setting.kind,
-        documentation: setting.doc,
+        kind: Some(setting.kind),
+        documentation: Some(setting.doc),
         synonyms,
     }
 }
@@ -123,7 +153,7 @@ fn synonyms(layers: &Layers<'_>, name: &'static str, sensitive: bool) -> Vec<Des
         .values(family)
         .skip_while(|(given, _, _)| *given != name)
         .filter_map(|(given, value, source)| {
-            let name = broker::find(given)?.name;
+            let name = broker::find(given)?.name.into();
             Some(DescribedSynonym { name, value: (!sensitive).then(|| value.to_owned()), source })
         })
         .collect()

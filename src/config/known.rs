@@ -304,6 +304,22 @@ pub const SETTINGS: &[Setting] = known! {
     "transactional.id.expiration.ms" Int ReadOnly = "604800000";
 };
 
+/// What replication may use in bytes per second: Kafka knows these only as settings that are altered at run time.
+pub static THROTTLES: [Setting; 3] = [
+    throttle_of("follower.replication.throttled.rate"),
+    throttle_of("leader.replication.throttled.rate"),
+    throttle_of("replica.alter.log.dirs.io.max.bytes.per.second"),
+];
+
+const fn throttle_of(name: &'static str) -> Setting {
+    Setting::new(name, Type::Long, None, Rule::Min(0)).update(Update::ClusterWide).effect(Effect::Nothing).doc(DOC)
+}
+
+/// The throttle of a name.
+pub fn throttle(name: &str) -> Option<&'static Setting> {
+    THROTTLES.iter().find(|setting| setting.name == name)
+}
+
 /// Names that Kafka takes and does not describe (its own switches for tests), and those that only exist as dynamic
 /// settings.
 pub const UNDESCRIBED: &[&str] = &[

@@ -81,8 +81,8 @@ fn topic_settings_are_kafkas() {
     let expected: Vec<_> = rows(include_str!("testdata/topic_settings.tsv")).collect();
     assert_eq!(described.len(), expected.len());
     for (ours, kafkas) in described.iter().zip(expected) {
-        let kind = ours.kind.name().to_uppercase();
-        let ours = [ours.name, &kind, ours.value.as_deref().unwrap(), &synonyms(ours)].map(str::to_owned);
+        let kind = ours.kind.map(Type::name).unwrap_or_default().to_uppercase();
+        let ours = [&*ours.name, &kind, ours.value.as_deref().unwrap(), &synonyms(ours)].map(str::to_owned);
         assert_eq!(ours.as_slice(), kafkas);
     }
 }
@@ -117,11 +117,11 @@ fn broker_settings_are_kafkas_but_for_the_named_differences() {
     for kafkas in rows(include_str!("testdata/broker_settings.tsv")) {
         let ours = ours.next().unwrap();
         assert_eq!(ours.name, kafkas[0]);
-        assert_eq!(ours.kind.name().to_uppercase(), kafkas[1], "{}", ours.name);
+        assert_eq!(ours.kind.map(Type::name).unwrap_or_default().to_uppercase(), kafkas[1], "{}", ours.name);
         let same_default = ours.value.as_deref().unwrap_or("null") == kafkas[2];
-        assert_eq!(same_default, !OTHER_DEFAULTS.contains(&ours.name), "{}: {:?}", ours.name, ours.value);
+        assert_eq!(same_default, !OTHER_DEFAULTS.contains(&&*ours.name), "{}: {:?}", ours.name, ours.value);
         let same_update = ours.read_only == (kafkas[3] == "ro");
-        assert_eq!(same_update, !ONLY_AT_START.contains(&ours.name), "{}", ours.name);
+        assert_eq!(same_update, !ONLY_AT_START.contains(&&*ours.name), "{}", ours.name);
         assert_eq!(ours.sensitive, kafkas[4] == "secret", "{}", ours.name);
     }
     assert!(ours.next().is_none());
@@ -183,7 +183,7 @@ fn values_and_synonyms_follow_every_alteration_as_in_kafka() {
             while let Some(row) = table.next_if(|row| row[0] == tag) {
                 let ours = described.iter().find(|described| described.name == row[1]).unwrap();
                 let value = ours.value.as_deref().unwrap_or("null");
-                let ours = [tag.as_str(), ours.name, value, letter(ours.source), &synonyms(ours)].map(str::to_owned);
+                let ours = [tag.as_str(), &*ours.name, value, letter(ours.source), &synonyms(ours)].map(str::to_owned);
                 assert_eq!(ours.as_slice(), row);
                 seen += 1;
             }
@@ -192,8 +192,28 @@ fn values_and_synonyms_follow_every_alteration_as_in_kafka() {
     }
     assert!(table.next().is_none());
     let described = describe_cluster(Dynamic { broker: &own, cluster: &cluster });
-    let names: Vec<_> = described.iter().map(|described| described.name).collect();
+    let names: Vec<_> = described.iter().map(|described| &*described.name).collect();
     assert_eq!(names, ["compression.type", "log.flush.interval.ms", "log.retention.ms", "message.max.bytes"]);
+}
+
+#[test]
+fn settings_that_are_only_ever_altered_are_described() {
+    let own = overrides(&[("leader.replication.throttled.rate", "5"), ("plugin.secret", "hunter2")]);
+    let cluster = overrides(&[("leader.replication.throttled.rate", "7")]);
+    let dynamic = Dynamic { broker: &own, cluster: &cluster };
+    let described = describe_broker(&broker(&[]), dynamic).unwrap();
+    let find = |name: &str| described.iter().find(|described| described.name == name).unwrap();
+    let rate = find("leader.replication.throttled.rate");
+    assert_eq!((rate.value.as_deref(), rate.kind, rate.read_only), (Some("5"), Some(Type::Long), false));
+    assert_eq!(synonyms(rate), "leader.replication.throttled.rate=5(B);leader.replication.throttled.rate=7(C);");
+    // What only a plugin knows might be a secret.
+    let plugins = find("plugin.secret");
+    assert_eq!((plugins.value.as_deref(), plugins.kind), (None, None));
+    assert!(plugins.read_only && plugins.sensitive);
+    assert_eq!(synonyms(plugins), "plugin.secret=null(B);");
+    assert!(described.is_sorted_by_key(|described| &described.name));
+    let cluster = describe_cluster(dynamic);
+    assert_eq!(cluster.iter().map(synonyms).collect::<Vec<_>>(), ["leader.replication.throttled.rate=7(C);"]);
 }
 
 #[test]

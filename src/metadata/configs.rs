@@ -10,7 +10,7 @@ use super::image::{Overrides, Resource, ResourceType};
 use super::records::MetadataRecord;
 use super::topic_name;
 use crate::config::def::Update;
-use crate::config::{self, Dynamic, Layers, broker};
+use crate::config::{self, Dynamic, Layers, broker, known};
 use crate::wire::ErrorCode;
 
 /// The feature under which `min.insync.replicas` is one value for the whole cluster (KIP-966).
@@ -27,13 +27,6 @@ const POOLS: [&str; 6] = [
     "num.recovery.threads.per.data.dir",
     "num.replica.fetchers",
 ];
-/// Settings that exist only as dynamic ones: rates, which Kafka checks though it does not describe them at start.
-const THROTTLES: [&str; 3] = [
-    "follower.replication.throttled.rate",
-    "leader.replication.throttled.rate",
-    "replica.alter.log.dirs.io.max.bytes.per.second",
-];
-
 /// What an IncrementalAlterConfigs operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -262,14 +255,13 @@ fn check_broker(context: Context<'_>, resource: &Resource, after: &Overrides) ->
         )));
     }
     for (name, value) in after {
-        if let Some(setting) = broker::find(name) {
+        if let Some(setting) = broker::find(name).or_else(|| known::throttle(name)) {
             setting.parse(value).map_err(|error| invalid_request(error.to_string()))?;
         }
     }
     let now = context.dynamic();
     let dynamic = if cluster_wide { Dynamic { cluster: after, ..now } } else { Dynamic { broker: after, ..now } };
     check_pools(context, dynamic)?;
-    check_throttles(after)?;
     // The defaults that topics take from the broker must fit together.
     config::validate_defaults(context.config, dynamic).map_err(|error| invalid_request(error.to_string()))
 }
@@ -288,14 +280,6 @@ fn check_pools(context: Context<'_>, after: Dynamic<'_>) -> Result<(), Refusal> 
         }
     }
     Ok(())
-}
-
-fn check_throttles(after: &Overrides) -> Result<(), Refusal> {
-    let is_rate = |value: &String| value.trim().parse::<i64>().is_ok_and(|rate| rate >= 0);
-    match THROTTLES.iter().find(|name| after.get(**name).is_some_and(|value| !is_rate(value))) {
-        Some(name) => Err(invalid_request(format!("{name} must be a number of bytes per second, at least 0"))),
-        None => Ok(()),
-    }
 }
 
 fn check_min_insync_replicas(
