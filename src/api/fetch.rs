@@ -386,8 +386,7 @@ fn answer(broker: &Broker, plan: &Plan, pass: Pass) -> Response {
     let partitions = plan.wanted.iter().map(|(key, _)| key).zip(pass.partitions).zip(sent);
     let mut partitions: Vec<_> =
         partitions.filter(|(_, sent)| *sent).map(|((key, progress), _)| (key, progress.fetched)).collect();
-    // Kafka's order: those that are not there come last.
-    partitions.sort_by_key(|(_, fetched)| is_unknown(fetched.error));
+    partitions.sort_by_key(|(_, fetched)| rank(fetched.error));
     let mut topics: Vec<FetchedTopic<FileSlice>> = Vec::new();
     let mut names_leader = false;
     for (key, fetched) in partitions {
@@ -401,6 +400,15 @@ fn answer(broker: &Broker, plan: &Plan, pass: Pass) -> Response {
     let leaders = if names_leader && !plan.from_replica { vec![endpoint(broker, &plan.peer)] } else { Vec::new() };
     let response = FetchResponse { throttle_time_ms: 0, error: ErrorCode::NONE, session_id, topics, leaders };
     Response(encode(plan.version, plan.correlation_id, response))
+}
+
+/// Kafka's order: what is not there comes last, and of that the ids that nobody has first.
+fn rank(error: ErrorCode) -> u8 {
+    match error {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => 2,
+        ErrorCode::UNKNOWN_TOPIC_ID => 1,
+        _ => 0,
+    }
 }
 
 /// Where this broker is, as Metadata tells the same client.

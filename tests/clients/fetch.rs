@@ -4,12 +4,16 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, FetchRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use uuid::Uuid;
 
 use crate::harness::{PATIENCE, Producer, Reader, Record, broker, produce, topic, watermarks};
 use crate::wire::Connection;
@@ -154,6 +158,15 @@ fn what_is_not_there_is_answered_last_and_hastens_nothing() {
     let codes = answer.responses.iter().map(|topic| topic.partitions[0].error_code).collect::<Vec<_>>();
     assert_eq!(codes, [0, 3]);
     assert_eq!(answer.responses[1].partitions[0].aborted_transactions, Some(Vec::new()));
+    // By id: one that nobody has, and a partition beyond the topic's.
+    let wanted = MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_string(topic.clone()))));
+    let id = connection.call(12, &MetadataRequest::default().with_topics(Some(vec![wanted]))).topics[0].topic_id;
+    let by_id =
+        |id: Uuid, partition: i32| asked("", FetchPartition::default().with_partition(partition)).with_topic_id(id);
+    let asked_for = vec![by_id(id, 7), by_id(Uuid::from_u128(77), 0), by_id(id, 0)];
+    let answer = connection.call(13, &fetch(asked_for));
+    let codes = answer.responses.iter().map(|topic| topic.partitions[0].error_code).collect::<Vec<_>>();
+    assert_eq!(codes, [0, 100, 3]);
     // There is nothing to wait for.
     let begun = Instant::now();
     connection.call(12, &fetch(vec![nowhere()]).with_max_wait_ms(20_000));
