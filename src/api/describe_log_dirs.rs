@@ -30,10 +30,12 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         let partitions = wanted.get_or_insert_default().entry(&topic.topic).or_default();
         partitions.extend(&topic.partitions);
     }
-    let is_wanted = |topic: &str, partition: i32| match &wanted {
+    let is_asked_for = |topic: &str, partition: i32| match &wanted {
         Some(wanted) => wanted.get(topic).is_some_and(|partitions| partitions.contains(&partition)),
-        None => topic != CLUSTER_METADATA,
+        None => true,
     };
+    // The metadata log is none of the broker's partitions, even where it is asked for by name.
+    let is_wanted = |topic: &str, partition| topic != CLUSTER_METADATA && is_asked_for(topic, partition);
     let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for size in broker.logs.sizes() {
         let name = size.partition;

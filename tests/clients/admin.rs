@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
     DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -370,4 +371,17 @@ fn the_brokers_settings_are_altered_within_kafkas_bounds() {
     ] {
         assert_eq!(set(name, value), code, "{name}={value}");
     }
+}
+
+#[test]
+fn the_metadata_log_is_no_partition_of_the_log_directory() {
+    let broker = broker();
+    let bootstrap = broker.bootstrap();
+    let topic = topic(&bootstrap, "sized", 1, &[]);
+    let asked =
+        |name: &str| DescribableLogDirTopic::default().with_topic(TopicName(text(name))).with_partitions(vec![0]);
+    let topics = vec![asked("__cluster_metadata"), asked(&topic)];
+    let answer = Connection::open(&bootstrap).call(4, &DescribeLogDirsRequest::default().with_topics(Some(topics)));
+    let found: Vec<_> = answer.results[0].topics.iter().map(|found| found.name.to_string()).collect();
+    assert_eq!(found, [topic]);
 }
