@@ -8,6 +8,8 @@ use kafka_protocol::messages::{BrokerId, FetchResponse as Sent, TopicName};
 use super::super::Answer;
 use super::super::test_support::{TestBroker, decode, poll, text};
 use super::*;
+use crate::metadata::decide::Decision;
+use crate::metadata::records::{MetadataRecord, PartitionChange};
 use crate::storage::test_support::{CLIENT, plain, values};
 use crate::types::TimestampMs;
 
@@ -121,33 +123,31 @@ async fn an_outdated_client_learns_of_the_leader() {
     let broker = TestBroker::new();
     broker.create("t", 1).await;
     let id = broker.broker.metadata.image().topic("t").unwrap().id;
+    // A leader that begins anew, as after Kafka had the folder.
+    let led =
+        PartitionChange { topic: id, partition: PartitionIndex(0), leader: Some(NodeId(1)), ..Default::default() };
+    let records = vec![MetadataRecord::PartitionChange(led)];
+    broker.broker.metadata.write(|_| Decision { records, reply: () }).unwrap();
     for version in [13, 15, 16, 18] {
-        for (epoch, error) in [(7, ErrorCode::UNKNOWN_LEADER_EPOCH), (-1, ErrorCode::NONE)] {
+        for (epoch, error) in [
+            (0, ErrorCode::FENCED_LEADER_EPOCH),
+            (7, ErrorCode::UNKNOWN_LEADER_EPOCH),
+            (1, ErrorCode::NONE),
+            (-1, ErrorCode::NONE),
+        ] {
             let mut request = request(&[("", 0)], 0, 1000);
             request.topics[0].topic_id = id.0;
             request.topics[0].partitions[0].current_leader_epoch = epoch;
             let answer = broker.call(version, &request).await;
-            assert_eq!(answer.responses[0].partitions[0].error_code, error.0);
-            assert!(answer.node_endpoints.is_empty(), "only an outdated client is told");
+            let partition = &answer.responses[0].partitions[0];
+            assert_eq!(partition.error_code, error.0);
+            let told = version >= 16 && error == ErrorCode::FENCED_LEADER_EPOCH;
+            let leader = (partition.current_leader.leader_id.0, partition.current_leader.leader_epoch);
+            assert_eq!(leader, if told { (1, 1) } else { (-1, -1) });
+            let nodes = answer.node_endpoints.iter().map(|node| (node.node_id.0, node.host.to_string(), node.port));
+            let expected = if told { vec![(1, "127.0.0.1".to_owned(), 9092)] } else { Vec::new() };
+            assert_eq!(nodes.collect::<Vec<_>>(), expected);
         }
-        let mut request = request(&[("", 0)], 0, 1000);
-        request.topics[0].topic_id = id.0;
-        if version >= 15 {
-            request.replica_state.replica_id = BrokerId(5);
-        } else {
-            request.replica_id = BrokerId(5);
-        }
-        let answer = broker.call(version, &request).await;
-        let partition = &answer.responses[0].partitions[0];
-        assert_eq!(partition.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER.0);
-        let told = version >= 16;
-        assert_eq!(
-            (partition.current_leader.leader_id.0, partition.current_leader.leader_epoch),
-            if told { (1, 0) } else { (-1, -1) }
-        );
-        let endpoints = answer.node_endpoints.iter().map(|node| (node.node_id.0, node.host.to_string(), node.port));
-        let expected = if told { vec![(1, "127.0.0.1".to_owned(), 9092)] } else { Vec::new() };
-        assert_eq!(endpoints.collect::<Vec<_>>(), expected);
     }
 }
 
