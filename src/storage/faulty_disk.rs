@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::disk::{Disk, DiskFile};
 
@@ -17,6 +17,8 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk {
     world: Arc<Mutex<World>>,
+    /// Flushes of files wait for it.
+    gate: Arc<Mutex<()>>,
     counters: Arc<Counters>,
 }
 
@@ -98,6 +100,11 @@ impl FaultyDisk {
         self.world.lock().faults.failing_creations = part.map(str::to_owned);
     }
 
+    /// No flush of a file goes ahead while this is held.
+    pub fn hold_syncs(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock()
+    }
+
     /// Lets `changes` more changes pass, then everything fails, reads as well.
     pub fn stop_after(&self, changes: u64) {
         self.world.lock().faults.changes_left = Some(changes);
@@ -133,7 +140,7 @@ impl FaultyDisk {
         let durable = after.clone();
         let world =
             World { seen: after, durable, unsynced: Vec::new(), faults: Faults::default(), boots: world.boots + 1 };
-        Self { world: Arc::new(Mutex::new(world)), counters: Arc::default() }
+        Self { world: Arc::new(Mutex::new(world)), gate: Arc::default(), counters: Arc::default() }
     }
 
     /// The process is killed and started again: what it wrote is there. Faults are gone.
@@ -142,7 +149,7 @@ impl FaultyDisk {
         let mut world = self.world.lock();
         world.faults = Faults::default();
         drop(world);
-        Self { world: Arc::clone(&self.world), counters: Arc::default() }
+        Self { world: Arc::clone(&self.world), gate: Arc::default(), counters: Arc::default() }
     }
 
     /// Bytes read so far.
@@ -429,6 +436,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let _open = self.disk.gate.lock();
         let mut world = self.disk.world.lock();
         world.change()?;
         self.disk.counters.syncs.fetch_add(1, Ordering::Relaxed);

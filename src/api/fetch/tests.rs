@@ -127,7 +127,8 @@ async fn an_outdated_client_learns_of_the_leader() {
     let led =
         PartitionChange { topic: id, partition: PartitionIndex(0), leader: Some(NodeId(1)), ..Default::default() };
     let records = vec![MetadataRecord::PartitionChange(led)];
-    broker.broker.metadata.write(|_| Decision { records, reply: () }).unwrap();
+    let ((), durable) = broker.broker.metadata.write(|_| Decision { records, reply: () }).unwrap();
+    durable.await.unwrap();
     for version in [13, 15, 16, 18] {
         for (epoch, error) in [
             (0, ErrorCode::FENCED_LEADER_EPOCH),
