@@ -589,3 +589,36 @@ fn an_idle_connection_is_small() {
     let size = size_of::<Connection<Scripted<fn(Request) -> Result<Reply, Refused>>>>();
     assert!(size <= 512, "{size}");
 }
+
+#[tokio::test]
+async fn a_parked_request_holds_no_more_than_it_says() {
+    let limits = Limits { queued_max_request_bytes: 100_000, ..Limits::default() };
+    let server = serve(limits, |request| match request.header.correlation_id {
+        1 => Ok(Reply::Parked(Box::pin(std::future::pending()), 16)),
+        _ => echo(request),
+    });
+    let mut parked = server.connect().await;
+    parked.write_all(&request(1, &[0; 150_000])).await.unwrap();
+    let mut other = server.connect().await;
+    for correlation_id in 2..5 {
+        other.write_all(&request(correlation_id, b"served")).await.unwrap();
+        assert_eq!(read_answer(&mut other).await, (correlation_id, b"served".to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_not_waited_for() {
+    let limits =
+        Limits { connections_max_idle: Some(Duration::from_millis(80)), max_connections: 1, ..Limits::default() };
+    let server = serve(limits, |request| match request.header.correlation_id {
+        1 => Ok(Reply::Parked(Box::pin(std::future::pending()), 16)),
+        _ => echo(request),
+    });
+    let mut gone = server.connect().await;
+    gone.write_all(&request(1, b"")).await.unwrap();
+    drop(gone);
+    // There is room for one connection: this one is served when the other was closed.
+    let mut next = server.connect().await;
+    next.write_all(&request(2, b"served")).await.unwrap();
+    assert_eq!(read_answer(&mut next).await, (2, b"served".to_vec()));
+}

@@ -286,7 +286,10 @@ impl LogManager {
         let Some(slot) = self.forget(partition) else { return Ok(()) };
         // Whoever opens it now finishes first; nobody opens it after.
         let mut state = slot.state.lock();
-        *state = SlotState::Deleted;
+        if let SlotState::Closed(..) = std::mem::replace(&mut *state, SlotState::Deleted) {
+            // Nothing in it matters any more.
+            self.shared.boot_mark.verified();
+        }
         let log = slot.log.get();
         let delay = log.map_or(0, |log| log.config.read().file_delete_delay_ms);
         if let Some(log) = log {
