@@ -598,7 +598,7 @@ async fn a_parked_request_holds_no_more_than_it_says() {
         _ => echo(request),
     });
     let mut parked = server.connect().await;
-    parked.write_all(&request(1, &[0; 150_000])).await.unwrap();
+    parked.write_all(&request(1, &vec![0; 150_000])).await.unwrap();
     let mut other = server.connect().await;
     for correlation_id in 2..5 {
         other.write_all(&request(correlation_id, b"served")).await.unwrap();
