@@ -10,7 +10,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 };
 use kafka_protocol::messages::{ApiKey, DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
 
-use super::reply::text;
+use super::reply::{blocking_frame, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::topic_name::CLUSTER_METADATA;
@@ -21,10 +21,16 @@ const API: ApiKey = ApiKey::DescribeLogDirs;
 /// The first version with the volume's size.
 const VOLUME: i16 = 4;
 
-/// Answers at once.
+/// Looks at the folders of partitions that are not open, which may be many.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
     let body: DescribeLogDirsRequest = decode_request(API, header.api_version, request.body.freeze())?;
+    let broker = Arc::clone(broker);
+    let work = move || encode(header.api_version, header.correlation_id, &describe(&broker, header.api_version, &body));
+    Ok(blocking_frame(API, work))
+}
+
+fn describe(broker: &Broker, version: i16, body: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let mut wanted: Option<BTreeMap<&str, BTreeSet<i32>>> = body.topics.as_ref().map(|_| BTreeMap::new());
     for topic in body.topics.iter().flatten() {
         let partitions = wanted.get_or_insert_default().entry(&topic.topic).or_default();
@@ -53,10 +59,9 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     let mut result =
         DescribeLogDirsResult::default().with_log_dir(text(&dir.to_string_lossy())).with_topics(topics.collect());
-    if let Some(space) = broker.logs.space().filter(|_| header.api_version >= VOLUME) {
+    if let Some(space) = broker.logs.space().filter(|_| version >= VOLUME) {
         result.total_bytes = i64::try_from(space.total_bytes).unwrap_or(i64::MAX);
         result.usable_bytes = i64::try_from(space.usable_bytes).unwrap_or(i64::MAX);
     }
-    let response = DescribeLogDirsResponse::default().with_results(vec![result]);
-    Ok(Reply::Now(encode(header.api_version, header.correlation_id, &response)?.into()))
+    DescribeLogDirsResponse::default().with_results(vec![result])
 }

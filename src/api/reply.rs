@@ -1,14 +1,15 @@
 //! What handlers share: answers at once or once the metadata is durable, addresses, texts.
 
+use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::{Peer, Refused, Reply};
 use crate::broker::Broker;
 use crate::storage::partition_log::{Durable, FlushFailed};
-use crate::wire::ErrorCode;
 use crate::wire::header::RequestHeader;
 use crate::wire::message::encode_response;
+use crate::wire::{ErrorCode, WireError};
 
 /// Everything that can be done with a topic, as bits by the operations' numbers: read, write, create, delete, alter,
 /// describe, describe and alter its settings. Without an authorizer everybody may.
@@ -36,15 +37,16 @@ pub fn later<T: Encodable>(
 }
 
 /// Answers with what `work` gives, which waits for the disk and so may not run on an I/O thread.
-pub fn blocking<T>(api: ApiKey, header: &RequestHeader, work: impl FnOnce() -> T + Send + 'static) -> Reply
-where
-    T: Encodable + Send + 'static,
-{
+pub fn blocking<T: Encodable>(api: ApiKey, header: &RequestHeader, work: impl FnOnce() -> T + Send + 'static) -> Reply {
     let (version, correlation_id) = (header.api_version, header.correlation_id);
+    blocking_frame(api, move || encode_response(api, version, correlation_id, &work()))
+}
+
+/// [`blocking`], for an answer that is encoded in a way of its own.
+pub fn blocking_frame(api: ApiKey, work: impl FnOnce() -> Result<Bytes, WireError> + Send + 'static) -> Reply {
     Reply::Later(Box::pin(async move {
-        let body = tokio::task::spawn_blocking(work).await;
-        let body = body.map_err(|error| Refused::Close(format!("{api:?} was not carried out: {error}")))?;
-        Ok(encode_response(api, version, correlation_id, &body)?.into())
+        let frame = tokio::task::spawn_blocking(work).await;
+        Ok(frame.map_err(|error| Refused::Close(format!("{api:?} was not carried out: {error}")))??.into())
     }))
 }
 
