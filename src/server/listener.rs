@@ -191,6 +191,10 @@ fn advice(error: &io::Error) -> &'static str {
 /// Whether the process or the system has run out of something that comes back.
 fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    // Windows has one limit on sockets where Unix has one on files for the process and one for the system.
+    #[cfg(unix)]
+    const LIMITS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    #[cfg(not(unix))]
+    const LIMITS: [Errno; 2] = [Errno::MFILE, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| LIMITS.contains(&errno))
 }

@@ -14,9 +14,6 @@ pub(super) use linux::{send_bytes, send_file};
 #[cfg(not(target_os = "linux"))]
 pub(super) use portable::{send_bytes, send_file};
 
-/// The most that one call takes from a file, so that one reader does not keep the thread from the others.
-const FILE_CHUNK: usize = 1024 * 1024;
-
 /// Reads a part of a file and writes it. What the socket does not take is read again next time: nothing is held.
 fn copy(stream: &TcpStream, slice: &FileSlice) -> io::Result<usize> {
     with_scratch(|scratch| {
@@ -36,7 +33,10 @@ mod linux {
     use rustix::net::{SendAncillaryBuffer, SendFlags};
     use tokio::io::Interest;
 
-    use super::{FILE_CHUNK, FileSlice, TcpStream, copy, io};
+    use super::{FileSlice, TcpStream, copy, io};
+
+    /// The most that one call takes from a file, so that one reader does not keep the thread from the others.
+    const FILE_CHUNK: usize = 1024 * 1024;
 
     /// Writes what the socket takes. `more`: a file follows at once, so the kernel need not send a short packet.
     pub(in super::super) fn send_bytes(stream: &TcpStream, bytes: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
