@@ -3,6 +3,7 @@
 //! v4 storage errors; v5 log start; v7 zstd; v8 record errors and messages; v9 flexible; v10 leader hints;
 //! v11-v12 transactions of KIP-890; v13 topic ids.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::storage::partition_log::Durable;
 use crate::types::{Offset, PartitionIndex, TimestampMs};
 use crate::wire::batch::BatchHeader;
 use crate::wire::message::encode_response;
-use crate::wire::produce::{ProduceRequest, TopicRef, decode};
+use crate::wire::produce::{ProduceRequest, ProduceTopic, TopicRef, decode};
 use crate::wire::{ErrorCode, WireError};
 
 /// Kafka with one replica acknowledges at once, so that a shorter timeout never shows there; here it must not end before
@@ -125,7 +126,7 @@ fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceReques
             |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
         )
     };
-    topics
+    last_of_each(topics)
         .into_iter()
         // Kafka counts by partitions: a topic without any is not answered.
         .filter(|topic| !topic.partitions.is_empty())
@@ -138,6 +139,20 @@ fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceReques
             topic: topic.topic,
         })
         .collect()
+}
+
+/// Of a partition that a request names twice, Kafka takes the last batch.
+fn last_of_each(mut topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
+    if topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() < 2 {
+        return topics;
+    }
+    let mut seen = HashSet::new();
+    for ProduceTopic { topic, partitions } in topics.iter_mut().rev() {
+        let all = std::mem::take(partitions).into_iter().rev();
+        partitions.extend(all.filter(|partition| seen.insert((topic.clone(), partition.index))));
+        partitions.reverse();
+    }
+    topics
 }
 
 /// The error that all partitions get, before any is looked at.
@@ -286,3 +301,6 @@ fn partition_response(outcome: Outcome) -> PartitionProduceResponse {
         .with_record_errors(record_errors.collect())
         .with_error_message(outcome.message.map(sentence))
 }
+
+#[cfg(test)]
+mod tests;
