@@ -64,7 +64,8 @@ pub fn describe_topic(
         // Kafka calls no topic setting read-only.
         Ok(Described { read_only: false, ..described(setting, Some(value), own.into_iter().chain(below).collect()) })
     };
-    let internal = overrides.contains_key(topic::INTERNAL.setting.name).then_some(&topic::INTERNAL);
+    let internal = &topic::INTERNAL_SEGMENT_BYTES;
+    let internal = overrides.contains_key(internal.setting.name).then_some(internal);
     let mut all: Vec<Described> = topic::SETTINGS.iter().chain(internal).map(describe).collect::<Result<_, _>>()?;
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(all)

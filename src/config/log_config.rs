@@ -16,9 +16,10 @@ pub fn log_config(
 ) -> Result<LogConfig, ConfigError> {
     let topic = Effective { layers: Layers { start: &config.start, dynamic }, overrides };
     let policy = topic.list("cleanup.policy")?;
+    let internal = &topic::INTERNAL_SEGMENT_BYTES.setting;
     Ok(LogConfig {
-        segment_bytes: match overrides.get(topic::INTERNAL_SEGMENT_BYTES.name) {
-            Some(text) => number(topic::INTERNAL_SEGMENT_BYTES.name, &topic::INTERNAL_SEGMENT_BYTES.parse(text)?)?,
+        segment_bytes: match overrides.get(internal.name) {
+            Some(text) => number(internal.name, &internal.parse(text)?)?,
             None => topic.number("segment.bytes")?,
         },
         segment_ms: topic.number("segment.ms")?,

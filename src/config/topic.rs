@@ -35,10 +35,8 @@ pub const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
 
 /// Kafka's own switch for tests: a segment size below the smallest that `segment.bytes` takes. It is described only
 /// where a topic has it.
-pub const INTERNAL_SEGMENT_BYTES: Setting = setting("internal.segment.bytes", Type::Int, None, Rule::Any);
-
-/// The same, to be described where a topic has it.
-pub static INTERNAL: TopicSetting = TopicSetting { setting: INTERNAL_SEGMENT_BYTES, synonyms: &[] };
+pub static INTERNAL_SEGMENT_BYTES: TopicSetting =
+    TopicSetting { setting: setting("internal.segment.bytes", Type::Int, None, Rule::Any), synonyms: &[] };
 
 const fn same(name: &'static str) -> Synonym {
     Synonym { name, factor: 1 }
@@ -150,8 +148,8 @@ pub fn find(name: &str) -> Option<&'static TopicSetting> {
 
 /// The definition of a name that topics take, with those that are not described.
 pub fn definition(name: &str) -> Option<&'static Setting> {
-    if name == INTERNAL_SEGMENT_BYTES.name {
-        return Some(&INTERNAL_SEGMENT_BYTES);
+    if name == INTERNAL_SEGMENT_BYTES.setting.name {
+        return Some(&INTERNAL_SEGMENT_BYTES.setting);
     }
     find(name).map(|entry| &entry.setting)
 }

@@ -27,6 +27,7 @@ const POOLS: [&str; 6] = [
     "num.recovery.threads.per.data.dir",
     "num.replica.fetchers",
 ];
+
 /// What an IncrementalAlterConfigs operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

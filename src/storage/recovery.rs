@@ -260,18 +260,9 @@ impl<'a> Loader<'a> {
     /// An empty segment begins where the log ended when it was opened; where opening it failed, the log may have gone on
     /// in the one before. Only the first is kept: it says where the log begins.
     fn drop_empty_segments(&mut self) -> io::Result<()> {
-        let is_superfluous = |at: usize, state: &SegmentState| at > 0 && state.size == 0;
-        for (at, state) in self.segments.iter().enumerate() {
-            if is_superfluous(at, state) {
-                state.segment.remove_empty()?;
-            }
-        }
-        let mut at = 0;
-        self.segments.retain(|state| {
-            at += 1;
-            !is_superfluous(at - 1, state)
-        });
-        Ok(())
+        let after_first = self.segments.len().min(1)..;
+        let mut empty = self.segments.extract_if(after_first, |state| state.size == 0);
+        empty.try_for_each(|state| state.segment.remove_empty())
     }
 
     fn segment(&self, base: Offset) -> Arc<Segment> {

@@ -14,8 +14,6 @@ use super::scan::{Found, ScanError, Scanner};
 use super::segment_index::SegmentIndex;
 use crate::types::{Offset, TimestampMs};
 
-const LOG_AND_INDEXES: [&str; 3] = [".log", ".index", ".timeindex"];
-
 /// A largest timestamp, and the last offset of the first batch that carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxTimestamp {
@@ -140,7 +138,7 @@ impl Segment {
         };
         create().inspect_err(|_| {
             // Best effort: an empty segment that stays is left out when the log is opened.
-            let _ = self.remove_files(&LOG_AND_INDEXES);
+            let _ = self.remove_empty();
         })
     }
 
@@ -158,13 +156,13 @@ impl Segment {
 
     /// Deletes its files; the log first, because without it the others mean nothing.
     pub fn remove(&self) -> io::Result<()> {
-        self.remove_files(&LOG_AND_INDEXES)?;
+        self.remove_empty()?;
         self.remove_files(&[".txnindex", ".snapshot"])
     }
 
     /// Deletes an empty segment's files. A producer snapshot of that name tells of the records before it.
     pub fn remove_empty(&self) -> io::Result<()> {
-        self.remove_files(&LOG_AND_INDEXES)
+        self.remove_files(&[".log", ".index", ".timeindex"])
     }
 
     fn remove_files(&self, suffixes: &[&str]) -> io::Result<()> {

@@ -4,8 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-use super::frame::PREFIX_LEN;
 use super::reader::Format;
+use super::writer::PREFIX_LEN;
 use super::{WireError, schema, writer};
 
 /// The version that the crate codes where Kafka counted on without a change of shape.

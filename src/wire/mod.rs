@@ -1,4 +1,4 @@
-//! PURE. Bytes to meaning and back: frames, headers, bounded decoding, the record-batch view, error codes.
+//! PURE. Bytes to meaning and back: headers, bounded decoding, the record-batch view, error codes.
 //!
 //! Nothing here does I/O. Whatever arrives is hostile until it is decoded: no function may panic,
 //! and no allocation may be larger than a small multiple of the bytes that arrived.
@@ -8,7 +8,6 @@ pub mod compression;
 pub mod describe_log_dirs;
 pub mod error_code;
 pub mod fetch;
-pub mod frame;
 pub mod header;
 pub mod message;
 pub mod produce;

@@ -2,8 +2,10 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::frame::PREFIX_LEN;
 use super::reader::Format;
+
+/// Bytes of the length before a frame.
+pub(super) const PREFIX_LEN: usize = 4;
 
 /// An unsigned varint.
 pub(super) fn unsigned_varint(out: &mut impl BufMut, value: u32) {
