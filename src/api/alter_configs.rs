@@ -11,11 +11,10 @@ use super::reply::{later, not_written, now, sentence, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::configs::{Alteration, Change, alter};
-use crate::metadata::decide::Refusal;
 use crate::metadata::image::{Resource, ResourceType};
 use crate::storage::partition_log::{Durable, FlushFailed};
-use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
+use crate::wire::{ErrorCode, Refusal};
 
 const API: ApiKey = ApiKey::AlterConfigs;
 /// The number of the operation that sets a value.

@@ -13,11 +13,11 @@ use super::reply::{later, not_written, now, sentence, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::config;
-use crate::metadata::decide::{Context, Refusal};
+use crate::metadata::decide::Context;
 use crate::metadata::topics::{self, Created, NewTopic};
 use crate::types::TopicId;
-use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
+use crate::wire::{ErrorCode, Refusal};
 
 const API: ApiKey = ApiKey::CreateTopics;
 

@@ -10,11 +10,10 @@ use kafka_protocol::messages::{ApiKey, DeleteTopicsRequest, DeleteTopicsResponse
 use super::reply::{later, not_written, now, sentence, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
-use crate::metadata::decide::Refusal;
 use crate::metadata::topics::{self, Deleted, Deletion};
 use crate::types::TopicId;
-use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
+use crate::wire::{ErrorCode, Refusal};
 
 const API: ApiKey = ApiKey::DeleteTopics;
 /// The first version that knows TOPIC_DELETION_DISABLED.

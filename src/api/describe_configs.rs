@@ -17,11 +17,11 @@ use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::config::{self, Described};
 use crate::metadata::configs::unsupported;
-use crate::metadata::decide::{Context, Refusal, topic_overrides};
+use crate::metadata::decide::{Context, topic_overrides};
 use crate::metadata::image::ResourceType;
 use crate::metadata::topic_name;
-use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
+use crate::wire::{ErrorCode, Refusal};
 
 const API: ApiKey = ApiKey::DescribeConfigs;
 /// The first version with types and documentation.

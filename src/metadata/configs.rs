@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{Context, Decision, Refusal, duplicates};
+use super::decide::{Context, Decision, duplicates};
 use super::image::{Overrides, Resource, ResourceType};
 use super::records::MetadataRecord;
 use super::topic_name;
 use crate::config::def::Update;
 use crate::config::{self, Dynamic, Layers, broker, known};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Refusal};
 
 /// The feature under which `min.insync.replicas` is one value for the whole cluster (KIP-966).
 pub const ELIGIBLE_LEADERS: &str = "eligible.leader.replicas.version";

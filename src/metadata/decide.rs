@@ -9,7 +9,6 @@ use super::image::{Image, Overrides, Resource, ResourceType};
 use super::records::MetadataRecord;
 use crate::config::{BrokerConfig, Dynamic};
 use crate::types::NodeId;
-use crate::wire::ErrorCode;
 
 /// The most partitions that one request may create, and records that one decision may write: Kafka's limits.
 pub const MAX_RECORDS: usize = 10_000;
@@ -62,27 +61,6 @@ pub struct Decision<T> {
     pub records: Vec<MetadataRecord>,
     /// To answer.
     pub reply: T,
-}
-
-/// Why one item of a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Kafka's code.
-    pub code: ErrorCode,
-    /// For the person who reads it; `None` where Kafka sends null.
-    pub message: Option<String>,
-}
-
-impl Refusal {
-    /// With a message.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()) }
-    }
-
-    /// Without one.
-    pub const fn bare(code: ErrorCode) -> Self {
-        Self { code, message: None }
-    }
 }
 
 /// The items that occur more than once.

@@ -133,6 +133,7 @@ pub struct Image {
     next_producer_id: i64,
     kept: BTreeMap<&'static str, usize>,
     partitions: usize,
+    topics_version: u64,
 }
 
 impl Image {
@@ -176,6 +177,11 @@ impl Image {
     pub fn colliding_topic(&self, name: &str) -> Option<&Arc<str>> {
         let names = self.colliding.get(&topic_name::metric_name(name)?)?;
         if names.contains(name) { None } else { names.first() }
+    }
+
+    /// Another number whenever a topic came, went or got partitions.
+    pub fn topics_version(&self) -> u64 {
+        self.topics_version
     }
 
     /// The settings of a resource that were altered, if any were.
@@ -265,6 +271,7 @@ impl Image {
             self.colliding.entry(metric).or_default().insert(Arc::clone(&shared));
         }
         self.names.insert(id, Arc::clone(&shared));
+        self.topics_version += 1;
         let topic = Topic { name: Arc::clone(&shared), id, partitions: BTreeMap::new() };
         self.topics.insert(shared, Arc::new(topic));
         Ok(())
@@ -272,6 +279,7 @@ impl Image {
 
     fn remove_topic(&mut self, id: TopicId) -> Result<(), ApplyError> {
         let name = self.names.remove(&id).ok_or(ApplyError::NoTopic(id))?;
+        self.topics_version += 1;
         if let Some(topic) = self.topics.remove(&name) {
             self.partitions -= topic.partitions.len();
         }
@@ -309,6 +317,7 @@ impl Image {
         };
         let replaced = self.topic_mut(record.topic)?.partitions.insert(record.partition, partition);
         self.partitions += usize::from(replaced.is_none());
+        self.topics_version += 1;
         Ok(())
     }
 

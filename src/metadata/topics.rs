@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decide::{Context, Decision, MAX_RECORDS, Refusal, duplicates};
+use super::decide::{Context, Decision, MAX_RECORDS, duplicates};
 use super::image::{Overrides, ResourceType, Topic};
 use super::records::{MetadataRecord, PartitionChange, PartitionRecord};
 use super::topic_name;
 use crate::config;
 use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Refusal};
 
 /// A topic that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

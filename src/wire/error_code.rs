@@ -4,6 +4,27 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ErrorCode(pub i16);
 
+/// Why one item of a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// For the person who reads it; `None` where Kafka sends null.
+    pub message: Option<String>,
+}
+
+impl Refusal {
+    /// With a message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()) }
+    }
+
+    /// Without one.
+    pub const fn bare(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
 macro_rules! codes {
     ($($name:ident = $code:literal),* $(,)?) => {
         impl ErrorCode {

@@ -16,7 +16,7 @@ pub mod records;
 pub mod schema;
 mod writer;
 
-pub use error_code::ErrorCode;
+pub use error_code::{ErrorCode, Refusal};
 
 /// Why bytes could not be understood. The connection they came on is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
