@@ -8,6 +8,7 @@ pub mod compression;
 pub mod describe_log_dirs;
 pub mod error_code;
 pub mod fetch;
+pub(crate) mod field_writer;
 pub mod header;
 pub mod message;
 pub mod produce;

@@ -1,5 +1,9 @@
 //! The records of `__consumer_offsets`, in Kafka's own schemas: a key that says what, and the new value or nothing.
 
+mod coding;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +11,7 @@ use bytes::Bytes;
 
 use super::{GroupId, MemberId};
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+pub use coding::{Decoded, Encoded};
 
 /// A record; a value of `None` (a tombstone) takes back what the key names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::writer::{TagWriter, Writer};
 use super::{
     BrokerRegistrationChange, Endpoint, FeatureRange, MetadataRecord, OpaqueRecord, PartitionChange, PartitionRecord,
     RegisterBroker,
 };
 use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
 use crate::wire::WireError;
+use crate::wire::field_writer::{TagWriter, Writer};
 use crate::wire::reader::{Format, Reader};
 
 const FLEXIBLE: Format = Format::Flexible;

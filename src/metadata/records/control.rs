@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::writer::Writer;
 use crate::types::NodeId;
+use crate::wire::field_writer::Writer;
 
 /// A control record, as key and value.
 #[derive(Clone, Debug, PartialEq, Eq)]

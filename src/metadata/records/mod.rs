@@ -6,15 +6,14 @@
 
 mod body;
 pub mod control;
-mod writer;
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
 use crate::wire::WireError;
+use crate::wire::field_writer::Writer;
 use crate::wire::reader::Reader;
-use writer::Writer;
 
 /// The only frame version that exists.
 const FRAME_VERSION: u32 = 1;
