@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::api::fetch_session::FetchSessions;
 use crate::config::BrokerConfig;
+use crate::coordinator::GroupCoordinator;
 use crate::metadata::MetadataStore;
 use crate::metadata::image::Topic;
 use crate::storage::{LogManager, PartitionLog};
@@ -19,9 +20,11 @@ pub struct Broker {
     /// Settings as they were at start.
     pub config: BrokerConfig,
     /// Topics, configs, producer-id blocks: the cluster's metadata.
-    pub metadata: MetadataStore,
+    pub metadata: Arc<MetadataStore>,
     /// The partitions' logs.
     pub logs: Arc<LogManager>,
+    /// Consumer groups.
+    pub groups: GroupCoordinator,
     /// Incremental fetch sessions.
     pub fetch_sessions: Mutex<FetchSessions>,
     stopping: AtomicBool,
@@ -41,13 +44,17 @@ impl Broker {
     /// The rooms put together.
     pub fn new(config: BrokerConfig, metadata: MetadataStore, logs: Arc<LogManager>) -> Self {
         let sessions = FetchSessions::new(config.limits.fetch_sessions);
-        Self { config, metadata, logs, fetch_sessions: Mutex::new(sessions), stopping: AtomicBool::new(false) }
+        let metadata = Arc::new(metadata);
+        let groups = GroupCoordinator::new(Arc::clone(&metadata), Arc::clone(&logs), config.clone());
+        let (fetch_sessions, stopping) = (Mutex::new(sessions), AtomicBool::new(false));
+        Self { config, metadata, logs, groups, fetch_sessions, stopping }
     }
 
     /// From now on nobody waits for records that are still to come: readers are answered with what is there.
     pub fn stop_waiting(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.logs.wake_readers();
+        self.groups.stop();
     }
 
     /// Whether the broker is about to stop. Ask after [`PartitionLog::watch`], or a stop may be missed.

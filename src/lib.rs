@@ -7,6 +7,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod coordinator;
 pub mod group;
 pub mod log;
 pub mod metadata;

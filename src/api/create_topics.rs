@@ -7,15 +7,14 @@ use std::sync::Arc;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, CreateTopicsResponse, TopicName};
-use uuid::Uuid;
 
 use super::reply::{later, not_written, now, sentence, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::config;
 use crate::metadata::decide::Context;
+use crate::metadata::store::new_topic_id;
 use crate::metadata::topics::{self, Created, NewTopic};
-use crate::types::TopicId;
 use crate::wire::message::decode_request;
 use crate::wire::{ErrorCode, Refusal};
 
@@ -50,16 +49,6 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
             let (code, message) = not_written(&error);
             let results = body.topics.iter().map(|topic| refused(&topic.name, code, Some(message.clone())));
             now(API, &header, &CreateTopicsResponse::default().with_topics(results.collect()))
-        }
-    }
-}
-
-/// A random id, none of those that Kafka reserves, and none that its tools would take for an option.
-pub fn new_topic_id() -> TopicId {
-    loop {
-        let id = TopicId(Uuid::new_v4());
-        if !id.to_string().starts_with('-') {
-            return id;
         }
     }
 }

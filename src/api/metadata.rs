@@ -17,11 +17,11 @@ use kafka_protocol::messages::{ApiKey, BrokerId, MetadataRequest, MetadataRespon
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::create_topics::new_topic_id;
 use super::reply::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS, address, now, settled, text};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::metadata::image::{Image, Partition, Topic};
+use crate::metadata::store::new_topic_id;
 use crate::metadata::topic_name;
 use crate::metadata::topics::{self, NewTopic};
 use crate::types::{NodeId, PartitionIndex, TopicId};

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use super::{Peer, Refused, Reply};
+use super::{Answer, Peer, Refused, Reply, Request};
 use crate::broker::Broker;
+use crate::coordinator::Outcome;
+use crate::group::turn::Client;
 use crate::storage::partition_log::{Durable, FlushFailed};
 use crate::wire::header::RequestHeader;
 use crate::wire::message::encode_response;
@@ -16,6 +18,8 @@ use crate::wire::{ErrorCode, WireError};
 pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// Everything that can be done with the cluster: create, alter, describe, cluster action, settings, idempotent write.
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+/// Everything that can be done with a group: read, delete, describe, describe and alter its settings.
+pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 /// Answers at once.
 pub fn now<T: Encodable>(api: ApiKey, header: &RequestHeader, body: &T) -> Result<Reply, Refused> {
@@ -59,6 +63,63 @@ where
         None => now(api, header, &body),
         // Where the flush failed, changes are refused; what is known is still told.
         Some(durable) => Ok(later(api, header, durable, |_| body)),
+    }
+}
+
+/// Answers with what a coordinator says.
+pub fn coordinated<T, R>(
+    api: ApiKey,
+    header: &RequestHeader,
+    outcome: Outcome<T>,
+    body: impl FnOnce(Result<T, ErrorCode>) -> R + Send + 'static,
+) -> Result<Reply, Refused>
+where
+    T: Send + 'static,
+    R: Encodable,
+{
+    match outcome {
+        Outcome::Now(result) => now(api, header, &body(result)),
+        Outcome::Later(result) => Ok(Reply::Later(answer_with(api, header, result, body))),
+    }
+}
+
+/// [`coordinated`], for a request that may wait for other members as long as they take.
+pub fn coordinated_waiting<T, R>(
+    api: ApiKey,
+    header: &RequestHeader,
+    outcome: Outcome<T>,
+    body: impl FnOnce(Result<T, ErrorCode>) -> R + Send + 'static,
+) -> Result<Reply, Refused>
+where
+    T: Send + 'static,
+    R: Encodable,
+{
+    match outcome {
+        Outcome::Now(result) => now(api, header, &body(result)),
+        // Of the request only what the group keeps is still in memory.
+        Outcome::Later(result) => Ok(Reply::Parked(answer_with(api, header, result, body), 0)),
+    }
+}
+
+fn answer_with<T: 'static, R: Encodable>(
+    api: ApiKey,
+    header: &RequestHeader,
+    result: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
+    body: impl FnOnce(Result<T, ErrorCode>) -> R + Send + 'static,
+) -> Answer {
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    Box::pin(async move {
+        let body = body(result.await);
+        Ok(encode_response(api, version, correlation_id, &body)?.into())
+    })
+}
+
+/// Who asks, as groups remember it.
+pub fn client(request: &Request) -> Client {
+    Client {
+        id: request.header.client_id.as_deref().unwrap_or_default().to_owned(),
+        host: format!("/{}", request.peer.remote.ip().to_canonical()),
+        api_version: request.header.api_version,
     }
 }
 

@@ -11,6 +11,7 @@ use super::def::{ConfigError, Effect, Value, split_list};
 use super::layers::{Given, Layers, Start};
 use super::listeners::{Advertised, EndpointSettings, Listener};
 use super::{broker, known, log_config, suggest};
+use crate::group::config::GroupsConfig;
 use crate::storage::{Durability, StorageConfig};
 use crate::types::NodeId;
 
@@ -35,6 +36,8 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// How topics are made.
     pub topics: TopicDefaults,
+    /// How groups are kept.
+    pub groups: GroupsConfig,
     /// `ottla.log.level`.
     pub log_level: LogLevel,
     /// Everything as it was given, for DescribeConfigs and for the defaults of topics.
@@ -144,6 +147,7 @@ impl Default for BrokerConfig {
                 producer_id_expiration_ms: 86_400_000,
             },
             topics: TopicDefaults { partitions: 1, replication_factor: 1, auto_create: true, deletable: true },
+            groups: GroupsConfig { initial_rebalance_delay_ms: 0, ..GroupsConfig::default() },
             log_level: LogLevel::Warn,
             start: Start::new(),
         }
@@ -209,6 +213,7 @@ impl BrokerConfig {
                 },
                 producer_id_expiration_ms: reader.number("producer.id.expiration.ms")?,
             },
+            groups: GroupsConfig { initial_rebalance_delay_ms: 0, ..GroupsConfig::default() },
             topics: TopicDefaults {
                 partitions: reader.number("num.partitions")?,
                 replication_factor: reader.number("default.replication.factor")?,

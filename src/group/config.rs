@@ -1,6 +1,7 @@
 //! The settings of groups: the broker's, and those of one group over them.
 
 use crate::metadata::image::{Image, Overrides, Resource, ResourceType};
+use crate::wire::batch::Compression;
 
 /// A server-side assignor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,12 @@ pub struct GroupsConfig {
     pub offsets_retention_check_ms: i64,
     /// `offsets.commit.timeout.ms`.
     pub commit_timeout_ms: i32,
+    /// `offsets.topic.num.partitions`: how many `__consumer_offsets` is created with.
+    pub topic_partitions: i32,
+    /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created.
+    pub topic_segment_bytes: i32,
+    /// `offsets.topic.compression.codec`: how batches of `__consumer_offsets` are compressed.
+    pub topic_compression: Compression,
 }
 
 /// Kafka's defaults.
@@ -120,6 +127,9 @@ impl Default for GroupsConfig {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offsets_retention_check_ms: 600_000,
             commit_timeout_ms: 5000,
+            topic_partitions: 50,
+            topic_segment_bytes: 104_857_600,
+            topic_compression: Compression::None,
         }
     }
 }

@@ -6,7 +6,9 @@
 //! a session ends) is begun anew.
 
 pub mod config;
+pub mod offsets;
 pub mod records;
+pub mod shard;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod timers;

@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod configs;
 pub mod decide;
 pub mod image;
+pub mod internal_topics;
 pub mod producer_ids;
 pub mod records;
 pub mod store;

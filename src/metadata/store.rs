@@ -15,13 +15,13 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use uuid::Uuid;
 
-use super::bootstrap;
 use super::decide::{self, Context, Decision};
 use super::image::{ApplyError, Image, Resource, ResourceType, Topic};
 use super::producer_ids::{self, Block};
 use super::records::control::leader_change;
 use super::records::{Endpoint, MetadataRecord};
 use super::topics;
+use super::{bootstrap, internal_topics};
 use crate::clock;
 use crate::config::{self, BrokerConfig, ConfigError};
 use crate::log::AppendError;
@@ -166,6 +166,11 @@ impl MetadataStore {
         store.logs.all_registered();
         let ((), _flushed_with_the_next) =
             store.write(|context| Decision { records: topics::take_leadership(context), reply: () })?;
+        let (created, _flushed_with_the_next) =
+            store.write(|context| internal_topics::create_missing(context, new_topic_id))?;
+        for (name, refused) in created.iter().filter_map(|(name, result)| Some((name, result.as_ref().err()?))) {
+            tracing::error!("the topic {name} cannot be created: {}", refused.message.as_deref().unwrap_or_default());
+        }
         Ok(store)
     }
 
@@ -407,6 +412,16 @@ impl MetadataStore {
             if let Err(error) = self.logs.delete(&partition) {
                 tracing::error!("the folder of {partition}, whose topic was deleted, is still there: {error}");
             }
+        }
+    }
+}
+
+/// A random id, none of those that Kafka reserves, and none that its tools would take for an option.
+pub fn new_topic_id() -> TopicId {
+    loop {
+        let id = TopicId(Uuid::new_v4());
+        if !id.to_string().starts_with('-') {
+            return id;
         }
     }
 }

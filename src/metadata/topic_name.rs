@@ -6,8 +6,11 @@ const MAX_LENGTH: usize = 249;
 /// The metadata log itself, which is no topic that clients may create.
 pub const CLUSTER_METADATA: &str = "__cluster_metadata";
 
+/// Groups and committed offsets.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
 /// Topics that brokers use for themselves.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+const INTERNAL: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
 
 /// Checks a name; the error is a sentence as Kafka words it.
 pub fn validate(name: &str) -> Result<(), String> {

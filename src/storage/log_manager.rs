@@ -255,6 +255,14 @@ impl LogManager {
         }
     }
 
+    /// Whether a partition has been used: its folder is there.
+    pub fn is_on_disk(&self, partition: &TopicPartition) -> bool {
+        let slot = self.topics.read().get(&partition.topic).and_then(|all| all.get(&partition.partition).cloned());
+        slot.is_some_and(|slot| {
+            slot.log.get().is_some() || self.shared.disk.exists(&self.dir.join(partition.to_string()))
+        })
+    }
+
     /// The log of a known partition: `None` when it is not known, an error when its folder cannot be opened.
     pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<Result<Arc<dyn PartitionLog>, StorageError>> {
         let slot = Arc::clone(self.topics.read().get(topic)?.get(&partition)?);

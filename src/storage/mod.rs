@@ -26,6 +26,7 @@ mod read;
 mod recovery;
 #[cfg(test)]
 mod repair_tests;
+pub mod replay;
 mod retention;
 mod scan;
 mod segment;

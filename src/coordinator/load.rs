@@ -1,0 +1,58 @@
+//! From the log to the groups it tells of.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::World;
+use crate::group::records::{Decoded, Record};
+use crate::group::shard::Shard;
+use crate::storage::replay::{ReplayError, each_record};
+use crate::storage::{PartitionLog, StorageError};
+use crate::types::{Offset, ProducerId, TopicPartition};
+use crate::wire::WireError;
+
+/// Why a shard cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("its topic is not there")]
+    NoTopic,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Log(#[from] ReplayError),
+    #[error("the record at offset {0}: {1}")]
+    Record(Offset, WireError),
+}
+
+/// Replays the log of a partition.
+pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard, Arc<dyn PartitionLog>), LoadError> {
+    let log = world.logs.get(&partition.topic, partition.partition).ok_or(LoadError::NoTopic)??;
+    let mut shard = Shard::default();
+    let mut unknown = 0_usize;
+    // Offsets that were committed within a transaction count once it ends well.
+    let mut pending: HashMap<ProducerId, Vec<Record>> = HashMap::new();
+    each_record::<LoadError>(log.as_ref(), |header, offset, record| {
+        if header.is_control() {
+            let committed = record.key.is_some_and(|key| key.get(2..4) == Some(&COMMIT));
+            let ended = pending.remove(&header.producer_id).unwrap_or_default();
+            ended.iter().filter(|_| committed).for_each(|record| shard.apply(record));
+            return Ok(());
+        }
+        let Some(key) = record.key else { return Ok(()) };
+        match Record::decode(key, record.value).map_err(|error| LoadError::Record(offset, error))? {
+            Decoded::Record(record) if header.is_transactional() => {
+                pending.entry(header.producer_id).or_default().push(record);
+            }
+            Decoded::Record(record) => shard.apply(&record),
+            Decoded::Unknown(_) => unknown += 1,
+        }
+        Ok(())
+    })?;
+    if unknown > 0 {
+        tracing::warn!("{partition} holds {unknown} records of kinds that this version of Ottla does not know");
+    }
+    Ok((shard, log))
+}
+
+/// The type of a control record that commits, in its key.
+const COMMIT: [u8; 2] = [0, 1];
