@@ -5,6 +5,7 @@
 //! `coordinator/` runs it. What survives a restart is what the records say; the rest (who waits for a rebalance, when
 //! a session ends) is begun anew.
 
+pub mod assignor;
 pub mod config;
 pub mod offsets;
 pub mod records;
