@@ -7,8 +7,10 @@
 
 pub mod assignor;
 pub mod config;
+pub mod consumer;
 pub mod offsets;
 pub mod records;
+pub mod regex;
 pub mod shard;
 #[cfg(test)]
 pub(crate) mod test_support;
