@@ -18,7 +18,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::table::APIS;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
-use crate::metadata::bootstrap::METADATA_VERSION;
+use crate::metadata::bootstrap::{GROUP_VERSION, METADATA_VERSION};
 use crate::wire::ErrorCode;
 use crate::wire::message::{decode_request, encode_response};
 
@@ -28,7 +28,7 @@ const FLEXIBLE: i16 = 3;
 const ZERO_FEATURES: i16 = 4;
 
 /// Feature names with the lowest and highest level that works here, by name.
-const FEATURES: &[(&str, i16, i16)] = &[(METADATA_VERSION, 7, 30)];
+const FEATURES: &[(&str, i16, i16)] = &[(GROUP_VERSION, 0, 1), (METADATA_VERSION, 7, 30)];
 
 /// Answers at once.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {

@@ -17,7 +17,7 @@ use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::config::{self, Described};
 use crate::metadata::configs::unsupported;
-use crate::metadata::decide::{Context, topic_overrides};
+use crate::metadata::decide::{Context, group_overrides, topic_overrides};
 use crate::metadata::image::ResourceType;
 use crate::metadata::topic_name;
 use crate::wire::message::decode_request;
@@ -88,6 +88,10 @@ fn describe(context: Context<'_>, kind: ResourceType, name: &str) -> Result<Vec<
                 return Err(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
             }
             config::describe_topic(context.config, context.dynamic(), topic_overrides(context.image, name))
+        }
+        (ResourceType::GROUP, "") => return Err(invalid("Group name must not be empty".to_owned())),
+        (ResourceType::GROUP, name) => {
+            config::describe_group(context.config, context.dynamic(), group_overrides(context.image, name))
         }
         (ResourceType::BROKER, "") => Ok(config::describe_cluster(context.dynamic())),
         (ResourceType::BROKER, name) => match name.parse::<i32>() {

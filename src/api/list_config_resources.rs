@@ -40,13 +40,19 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         resource.resource_type = kind.0;
         resource
     };
+    let image = broker.metadata.image();
     let mut resources = Vec::new();
+    if wanted(ResourceType::GROUP) {
+        // Groups that have settings, whether they exist or not.
+        let groups = image.configured().filter(|(configured, _)| configured.kind == ResourceType::GROUP);
+        resources.extend(groups.map(|(configured, _)| resource(ResourceType::GROUP, &configured.name)));
+    }
     if wanted(ResourceType::BROKER) {
         resources.push(resource(ResourceType::BROKER, &broker.config.node_id.to_string()));
     }
     if wanted(ResourceType::TOPIC) {
-        let image = broker.metadata.image();
         resources.extend(image.topics().map(|topic| resource(ResourceType::TOPIC, &topic.name)));
     }
+    drop(image);
     settled(broker, API, &header, ListConfigResourcesResponse::default().with_config_resources(resources))
 }

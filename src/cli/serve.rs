@@ -302,7 +302,7 @@ fn server_config(config: &BrokerConfig) -> ServerConfig {
     }
 }
 
-/// The ready line: where it listens, where the data is, what an acknowledgement means.
+/// The ready line: where it listens, where the data is, what an acknowledgement means, how groups start.
 fn announce(config: &BrokerConfig, server: &Server) {
     let addresses: Vec<_> = server.addresses().map(|(name, address)| format!("{name}://{address}")).collect();
     let storage = &config.storage;
@@ -315,10 +315,14 @@ fn announce(config: &BrokerConfig, server: &Server) {
         Durability::Os => "acks=all is answered from the page cache",
         Durability::Memory => "nothing survives the process",
     };
+    let groups = match config.groups.initial_rebalance_delay_ms {
+        0 => "groups start at once".to_owned(),
+        delay => format!("groups wait {delay} ms for more members (group.initial.rebalance.delay.ms)"),
+    };
     let version = env!("CARGO_PKG_VERSION");
     let mut stdout = std::io::stdout().lock();
     // A closed standard output is no reason to stop.
-    let _ = writeln!(stdout, "ottla {version} listening on {}, {data}, {acknowledged}", addresses.join(", "))
+    let _ = writeln!(stdout, "ottla {version} listening on {}, {data}, {acknowledged}, {groups}", addresses.join(", "))
         .and_then(|()| stdout.flush());
 }
 

@@ -11,6 +11,8 @@ use super::topic::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
 pub const DURABILITIES: &[&str] = &["fsync", "os", "memory"];
 /// What `ottla.log.level` can be.
 pub const LOG_LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+/// What `group.consumer.migration.policy` can be, in any case.
+pub const MIGRATION_POLICIES: &[&str] = &["disabled", "downgrade", "upgrade", "bidirectional"];
 const ROLES: &[&str] = &["broker", "controller"];
 const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
@@ -56,6 +58,47 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "Whether topics can be deleted.";
     "fetch.max.bytes" Int = "57671680", Rule::Min(1024), ReadOnly, Acts,
         "The most that one fetch response carries, whatever the client asks for.";
+    "group.consumer.assignment.interval.ms" Int = "1000", Rule::Min(0), ClusterWide, Acts,
+        "The least time between two assignments of a group of the consumer protocol, where the group's own \
+         consumer.assignment.interval.ms is not set (KIP-1263).";
+    "group.consumer.assignors" List = "uniform,range", Rule::Distinct, ReadOnly, Acts,
+        "The server-side assignors that consumers may choose from; the first is for those that choose none. Ottla \
+         has uniform and range and cannot run Java classes.";
+    "group.consumer.heartbeat.interval.ms" Int = "5000", Rule::Min(1), ReadOnly, Acts,
+        "How often members of the consumer protocol are told to be heard of, where the group's own \
+         consumer.heartbeat.interval.ms is not set.";
+    "group.consumer.max.assignment.interval.ms" Int = "15000", Rule::Min(0), ReadOnly, Acts,
+        "The most that consumer.assignment.interval.ms of a group may be.";
+    "group.consumer.max.heartbeat.interval.ms" Int = "15000", Rule::Min(1), ReadOnly, Acts,
+        "The most that consumer.heartbeat.interval.ms of a group may be.";
+    "group.consumer.max.session.timeout.ms" Int = "60000", Rule::Min(1), ReadOnly, Acts,
+        "The most that consumer.session.timeout.ms of a group may be.";
+    "group.consumer.max.size" Int = "2147483647", Rule::Min(1), ReadOnly, Acts,
+        "The most members of one group of the consumer protocol; for the classic protocol it is group.max.size.";
+    "group.consumer.migration.policy" String = "bidirectional", Rule::OneOfAnyCase(MIGRATION_POLICIES), ReadOnly, Acts,
+        "Whether a group with members changes its protocol: upgrade, a classic group of consumers becomes a \
+         consumer group when the first member of that protocol joins; downgrade, a consumer group becomes a classic \
+         group when the last such member leaves; bidirectional, both; disabled, neither. An empty group may always \
+         change.";
+    "group.consumer.min.assignment.interval.ms" Int = "0", Rule::Min(0), ReadOnly, Acts,
+        "The least that consumer.assignment.interval.ms of a group may be.";
+    "group.consumer.min.heartbeat.interval.ms" Int = "5000", Rule::Min(1), ReadOnly, Acts,
+        "The least that consumer.heartbeat.interval.ms of a group may be.";
+    "group.consumer.min.session.timeout.ms" Int = "45000", Rule::Min(1), ReadOnly, Acts,
+        "The least that consumer.session.timeout.ms of a group may be.";
+    "group.consumer.session.timeout.ms" Int = "45000", Rule::Min(1), ReadOnly, Acts,
+        "A member of the consumer protocol that was not heard of for so long is dropped, where the group's own \
+         consumer.session.timeout.ms is not set.";
+    "group.initial.rebalance.delay.ms" Int = "0", Rule::Any, ReadOnly, Acts,
+        "How long the first rebalance of a new classic group waits for more members; each that comes prolongs it, \
+         up to the rebalance timeout. Kafka's default, 3000, holds where a properties file is given (--config); \
+         without one a group starts at once.";
+    "group.max.session.timeout.ms" Int = "1800000", Rule::Any, ReadOnly, Acts,
+        "The longest session.timeout.ms that a member of the classic protocol may ask for.";
+    "group.max.size" Int = "2147483647", Rule::Min(1), ReadOnly, Acts,
+        "The most members of one classic group.";
+    "group.min.session.timeout.ms" Int = "6000", Rule::Any, ReadOnly, Acts,
+        "The shortest session.timeout.ms that a member of the classic protocol may ask for.";
     "inter.broker.listener.name" String, Rule::Any, ReadOnly, Acts,
         "The listener over which Kafka's brokers talk to each other. It must be one of the listeners; Ottla is one \
          broker and has nobody to talk to.";
@@ -141,6 +184,26 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "This broker's number, as clients are told it. Kafka has no default.";
     "num.partitions" Int = "1", Rule::Min(1), ReadOnly, Acts,
         "The number of partitions of topics that are created without one.";
+    "offset.metadata.max.bytes" Int = "4096", Rule::Min(0), ReadOnly, Acts,
+        "The longest text that may be committed with an offset.";
+    "offsets.commit.timeout.ms" Int = "5000", Rule::Min(1), ReadOnly, Acts,
+        "How long a change of a group, such as a commit, may take to be written before it is answered with an \
+         error.";
+    "offsets.retention.check.interval.ms" Long = "600000", Rule::Min(1), ReadOnly, Acts,
+        "How often committed offsets are looked through for those that have expired.";
+    "offsets.retention.minutes" Int = "10080", Rule::Min(1), ReadOnly, Acts,
+        "How long committed offsets are kept once their group is empty or no longer subscribes to the topic; those \
+         of consumers outside groups, from the commit on.";
+    "offsets.topic.compression.codec" Int = "0", Rule::Between(0, 4), ReadOnly, Acts,
+        "How batches of __consumer_offsets are compressed: 0 not at all, 1 gzip, 2 snappy, 3 lz4, 4 zstd.";
+    "offsets.topic.num.partitions" Int = "50", Rule::Min(1), ReadOnly, Acts,
+        "The number of partitions that __consumer_offsets is created with. A group belongs to one by the hash of \
+         its name, so that the topic keeps its number for ever.";
+    "offsets.topic.replication.factor" Short = "1", Rule::Min(1), ReadOnly, Acts,
+        "The replication factor of __consumer_offsets. One broker can hold one replica: a larger number, such as \
+         Kafka's default of 3, is a warning at start and the topic has one.";
+    "offsets.topic.segment.bytes" Int = "104857600", Rule::Min(1), ReadOnly, Acts,
+        "segment.bytes of __consumer_offsets when it is created.";
     "ottla.cluster.id" String, Rule::NonEmpty, ReadOnly, Acts,
         "The cluster's id for a new data folder (a random one where it is not given); an existing folder keeps its own.";
     "ottla.durability" String = "fsync", Rule::OneOf(DURABILITIES), ReadOnly, Acts,
@@ -172,6 +235,12 @@ pub const SETTINGS: &[Setting] = broker_settings! {
         "The default of the topic setting unclean.leader.election.enable.";
 };
 
+/// Settings of Kafka that act and that DescribeConfigs does not tell, by name.
+pub const INTERNAL: &[Setting] = broker_settings! {
+    "group.consumer.regex.refresh.interval.ms" Int = "600000", Rule::Min(10_000), ReadOnly, Acts,
+        "How often the topics are looked for anew that match the regular expressions of consumers.";
+};
+
 /// Broker settings that are several names for one thing: the first that is given counts.
 const FAMILIES: &[&[&str]] = &[
     &["log.roll.ms", "log.roll.hours"],
@@ -199,6 +268,7 @@ pub fn find(name: &str) -> Option<&'static Setting> {
         .binary_search_by(|setting| setting.name.cmp(name))
         .ok()
         .and_then(|index| SETTINGS.get(index))
+        .or_else(|| INTERNAL.iter().find(|setting| setting.name == name))
         .or_else(|| known::find(name))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::def::{ConfigError, Effect, Value, split_list};
 use super::layers::{Given, Layers, Start};
 use super::listeners::{Advertised, EndpointSettings, Listener};
-use super::{broker, known, log_config, suggest};
+use super::{broker, groups, known, log_config, suggest};
 use crate::group::config::GroupsConfig;
 use crate::storage::{Durability, StorageConfig};
 use crate::types::NodeId;
@@ -36,7 +36,7 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// How topics are made.
     pub topics: TopicDefaults,
-    /// How groups are kept.
+    /// How groups are kept, as of the start; [`BrokerConfig::groups_now`] has what was altered since.
     pub groups: GroupsConfig,
     /// `ottla.log.level`.
     pub log_level: LogLevel,
@@ -213,13 +213,13 @@ impl BrokerConfig {
                 },
                 producer_id_expiration_ms: reader.number("producer.id.expiration.ms")?,
             },
-            groups: GroupsConfig { initial_rebalance_delay_ms: 0, ..GroupsConfig::default() },
             topics: TopicDefaults {
                 partitions: reader.number("num.partitions")?,
                 replication_factor: reader.number("default.replication.factor")?,
                 auto_create: reader.boolean("auto.create.topics.enable")?,
                 deletable: reader.boolean("delete.topic.enable")?,
             },
+            groups: groups::build(&reader, &mut notes)?,
             log_level: LogLevel::of(reader.text("ottla.log.level")),
             start: Start::new(),
         };
@@ -235,10 +235,11 @@ impl BrokerConfig {
 }
 
 /// Reads typed values; all were checked against their rules before.
-struct Reader<'a>(Layers<'a>);
+pub(super) struct Reader<'a>(pub(super) Layers<'a>);
 
 impl<'a> Reader<'a> {
-    fn text(&self, name: &str) -> &'a str {
+    /// The text that counts; empty for none.
+    pub(super) fn text(&self, name: &str) -> &'a str {
         self.0.get(name).unwrap_or_default()
     }
 
@@ -247,12 +248,14 @@ impl<'a> Reader<'a> {
         self.0.get(name).filter(|value| !value.is_empty())
     }
 
-    fn value(&self, name: &str) -> Result<Value, ConfigError> {
+    /// The typed value.
+    pub(super) fn value(&self, name: &str) -> Result<Value, ConfigError> {
         let text = self.text(name);
         broker::find(name).map_or_else(|| Ok(Value::Text(text.to_owned())), |setting| setting.parse(text))
     }
 
-    fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, ConfigError> {
+    /// The number, in the type that it is wanted in.
+    pub(super) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, ConfigError> {
         match self.value(name)? {
             Value::Number(value) => T::try_from(value).map_err(|_| out_of_range(name, value)),
             other => Err(ConfigError::invalid(name, &other.to_string(), "must be a whole number")),

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::duration;
+
 /// A setting's type, with the code that DescribeConfigs answers for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
@@ -64,6 +66,8 @@ pub enum Rule {
     Fraction,
     /// One of these words, written so.
     OneOf(&'static [&'static str]),
+    /// One of these words, in small or capital letters.
+    OneOfAnyCase(&'static [&'static str]),
     /// A list of these words; the list may be empty.
     ListOf(&'static [&'static str]),
     /// A list of these words that names none twice.
@@ -76,6 +80,8 @@ pub enum Rule {
     ThrottledReplicas,
     /// A text that is not empty.
     NonEmpty,
+    /// Where a share group begins: `earliest`, `latest`, or `by_duration:` and a time in ISO 8601 that is not negative.
+    ShareOffsetReset,
 }
 
 impl fmt::Display for Rule {
@@ -86,12 +92,14 @@ impl fmt::Display for Rule {
             Self::Between(low, high) => write!(f, "{low} to {high}"),
             Self::Fraction => f.write_str("0 to 1"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Self::OneOfAnyCase(words) => write!(f, "one of {} (in any case)", words.join(", ")),
             Self::ListOf(words) => write!(f, "a list of {}", words.join(", ")),
             Self::DistinctOf(words) => write!(f, "a list of {}, none twice", words.join(", ")),
             Self::Distinct => f.write_str("a list that is not empty and names nothing twice"),
             Self::GzipLevel => f.write_str("1 to 9, or -1"),
             Self::ThrottledReplicas => f.write_str("pairs partition:broker separated by commas, or *"),
             Self::NonEmpty => f.write_str("not empty"),
+            Self::ShareOffsetReset => f.write_str("earliest, latest or by_duration: and a duration such as PT1H"),
         }
     }
 }
@@ -182,6 +190,9 @@ pub enum ConfigError {
     /// No topic setting has this name.
     #[error("Unknown topic config name: {0}")]
     UnknownTopicSetting(String),
+    /// No setting of groups has this name.
+    #[error("Unknown group config name: {0}")]
+    UnknownGroupSetting(String),
     /// Two settings contradict each other, or one asks for what Ottla does not have.
     #[error("{0}")]
     Conflict(String),
@@ -280,6 +291,13 @@ impl Setting {
             (Rule::GzipLevel, Value::Number(value)) => *value == -1 || (1..=9).contains(value),
             (Rule::Fraction, Value::Double(value)) => (0.0..=1.0).contains(value),
             (Rule::OneOf(words), Value::Text(value)) => words.contains(&value.as_str()),
+            (Rule::OneOfAnyCase(words), Value::Text(value)) => {
+                words.iter().any(|word| word.eq_ignore_ascii_case(value))
+            }
+            (Rule::ShareOffsetReset, Value::Text(value)) => {
+                matches!(value.as_str(), "earliest" | "latest")
+                    || value.strip_prefix("by_duration:").is_some_and(duration::is_not_negative)
+            }
             (Rule::ListOf(words), Value::List(values)) => values.iter().all(|value| words.contains(&value.as_str())),
             (Rule::DistinctOf(words), Value::List(values)) => {
                 values.iter().all(|value| words.contains(&value.as_str())) && distinct(values)

@@ -10,7 +10,7 @@ use super::build::BrokerConfig;
 use super::def::{ConfigError, Setting, Type};
 use super::layers::{Dynamic, Layers, Overrides, Source, Start};
 use super::log_config::Effective;
-use super::{broker, known, topic};
+use super::{broker, group, groups, known, topic};
 
 /// One setting as DescribeConfigs answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,36 @@ pub fn describe_topic(
     let mut all: Vec<Described> = topic::SETTINGS.iter().chain(internal).map(describe).collect::<Result<_, _>>()?;
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
+}
+
+/// The settings of a group with these overrides, by name. A group need not exist to have settings.
+pub fn describe_group(
+    config: &BrokerConfig,
+    dynamic: Dynamic<'_>,
+    overrides: &Overrides,
+) -> Result<Vec<Described>, ConfigError> {
+    let layers = Layers { start: &config.start, dynamic };
+    let effective = groups::Effective { layers, overrides };
+    let describe = |entry: &'static group::GroupSetting| {
+        let setting = &entry.setting;
+        let value = effective.value_of(entry)?.to_string();
+        let own = overrides.contains_key(setting.name).then(|| DescribedSynonym {
+            name: setting.name.into(),
+            value: Some(value.clone()),
+            source: Source::DynamicGroup,
+        });
+        let below = match entry.broker {
+            Some(name) => synonyms(&layers, name, false),
+            // Without a broker setting Kafka names the default of its own.
+            None => vec![DescribedSynonym {
+                name: setting.name.into(),
+                value: setting.default.map(str::to_owned),
+                source: Source::Default,
+            }],
+        };
+        Ok(described(setting, Some(value), own.into_iter().chain(below).collect()))
+    };
+    group::SETTINGS.iter().map(describe).collect()
 }
 
 /// The settings of this broker, by name.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::def::{Effect, Rule, Setting, Update};
+use super::group::{self, GroupSetting};
 use super::topic::{self, TopicSetting};
 use super::{broker, known};
 
@@ -39,7 +40,9 @@ pub fn markdown() -> String {
     page.push_str("Changes: *start* needs a restart; *run* can be altered while the broker runs.\n");
     page.push_str("Settings marked *later* are checked, kept and described, but act only in a later version.\n\n");
     page.push_str("| Setting | Type | Default | Values | Changes | What it does |\n|---|---|---|---|---|---|\n");
-    for setting in broker::SETTINGS {
+    let mut settings: Vec<&Setting> = broker::SETTINGS.iter().chain(broker::INTERNAL).collect();
+    settings.sort_unstable_by_key(|setting| setting.name);
+    for setting in settings {
         broker_row(&mut page, setting);
     }
     page.push_str("\n## Topic settings\n\n");
@@ -52,6 +55,18 @@ pub fn markdown() -> String {
     );
     for entry in topic::SETTINGS {
         topic_row(&mut page, entry);
+    }
+    page.push_str("\n## Group settings\n\n");
+    page.push_str(
+        "Each can be altered for a group at any time, whether the group exists or not (`kafka-configs.sh --entity-type \
+         groups --entity-name GROUP`). Without a value of its own, a group takes that of the broker setting; what it \
+         sets must lie within the bounds that are named beside it.\n\n",
+    );
+    page.push_str(
+        "| Setting | Type | Default | Values | Broker settings | What it does |\n|---|---|---|---|---|---|\n",
+    );
+    for entry in group::SETTINGS {
+        group_row(&mut page, entry);
     }
     page.push_str("\n## Settings of Kafka without effect\n\n");
     page.push_str("They are accepted, so that files written for Kafka work, and named in a warning at start.\n\n");
@@ -69,6 +84,14 @@ fn broker_row(page: &mut String, setting: &Setting) {
 fn topic_row(page: &mut String, entry: &TopicSetting) {
     let synonyms: Vec<_> = entry.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
     row(page, &entry.setting, &synonyms.join(", "));
+}
+
+fn group_row(page: &mut String, entry: &GroupSetting) {
+    let bound = |which, limit: Option<&str>| limit.map(|name| format!("{which} `{name}`"));
+    let broker = entry.broker.map(|name| format!("`{name}`"));
+    let all: Vec<_> =
+        [broker, bound("at least", entry.min), bound("at most", entry.max)].into_iter().flatten().collect();
+    row(page, &entry.setting, &all.join(", "));
 }
 
 fn row(page: &mut String, setting: &Setting, fifth: &str) {

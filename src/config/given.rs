@@ -30,6 +30,10 @@ pub enum GivenError {
     Assignment(String),
 }
 
+/// Defaults of Kafka that hold where a properties file is given: it was written for them. Without one Ottla is started
+/// by hand, and its own defaults fit that better.
+const WITH_A_FILE: &[(&str, &str)] = &[("group.initial.rebalance.delay.ms", "3000")];
+
 /// Gathers start-up values; whatever is added later wins.
 #[derive(Debug, Default)]
 pub struct StartBuilder {
@@ -42,6 +46,9 @@ impl StartBuilder {
         let bytes = std::fs::read(path).map_err(|source| GivenError::File { path: path.to_owned(), source })?;
         let pairs = properties::parse(&String::from_utf8_lossy(&bytes))
             .map_err(|source| GivenError::Format { path: path.to_owned(), source })?;
+        for (name, default) in WITH_A_FILE {
+            self.insert((*name).to_owned(), default, Origin::KafkaDefault);
+        }
         for (name, value) in pairs {
             self.insert(name, &value, Origin::File);
         }

@@ -59,27 +59,11 @@ pub const SETTINGS: &[Setting] = known! {
     "early.start.listeners" List ReadOnly;
     "fetch.purgatory.purge.interval.requests" Int ReadOnly = "1000";
     "follower.fetch.last.tiered.offset.enable" Boolean ClusterWide = "false";
-    "group.consumer.assignment.interval.ms" Int ClusterWide = "1000";
-    "group.consumer.assignors" List ReadOnly = "uniform,range";
-    "group.consumer.heartbeat.interval.ms" Int ReadOnly = "5000";
-    "group.consumer.max.assignment.interval.ms" Int ReadOnly = "15000";
-    "group.consumer.max.heartbeat.interval.ms" Int ReadOnly = "15000";
-    "group.consumer.max.session.timeout.ms" Int ReadOnly = "60000";
-    "group.consumer.max.size" Int ReadOnly = "2147483647";
-    "group.consumer.migration.policy" String ReadOnly = "bidirectional";
-    "group.consumer.min.assignment.interval.ms" Int ReadOnly = "0";
-    "group.consumer.min.heartbeat.interval.ms" Int ReadOnly = "5000";
-    "group.consumer.min.session.timeout.ms" Int ReadOnly = "45000";
-    "group.consumer.session.timeout.ms" Int ReadOnly = "45000";
     "group.coordinator.append.linger.ms" Int ReadOnly = "-1";
     "group.coordinator.background.threads" Int ReadOnly = "2";
     "group.coordinator.cached.buffer.max.bytes" Int ClusterWide = "1048588";
     "group.coordinator.rebalance.protocols" List ReadOnly = "classic,consumer,streams";
     "group.coordinator.threads" Int ReadOnly = "4";
-    "group.initial.rebalance.delay.ms" Int ReadOnly = "3000";
-    "group.max.session.timeout.ms" Int ReadOnly = "1800000";
-    "group.max.size" Int ReadOnly = "2147483647";
-    "group.min.session.timeout.ms" Int ReadOnly = "6000";
     "group.share.assignment.interval.ms" Int ClusterWide = "1000";
     "group.share.assignors" List ReadOnly = "simple";
     "group.share.delivery.count.limit" Int ReadOnly = "5";
@@ -147,15 +131,7 @@ pub const SETTINGS: &[Setting] = known! {
     "num.recovery.threads.per.data.dir" Int ClusterWide = "2";
     "num.replica.alter.log.dirs.threads" Int ReadOnly;
     "num.replica.fetchers" Int ClusterWide = "1";
-    "offset.metadata.max.bytes" Int ReadOnly = "4096";
-    "offsets.commit.timeout.ms" Int ReadOnly = "5000";
     "offsets.load.buffer.size" Int ReadOnly = "5242880";
-    "offsets.retention.check.interval.ms" Long ReadOnly = "600000";
-    "offsets.retention.minutes" Int ReadOnly = "10080";
-    "offsets.topic.compression.codec" Int ReadOnly = "0";
-    "offsets.topic.num.partitions" Int ReadOnly = "50";
-    "offsets.topic.replication.factor" Short ReadOnly = "3";
-    "offsets.topic.segment.bytes" Int ReadOnly = "104857600";
     "principal.builder.class" Class PerBroker
         = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder";
     "producer.purgatory.purge.interval.requests" Int ReadOnly = "1000";
@@ -327,7 +303,6 @@ pub const UNDESCRIBED: &[&str] = &[
     "controller.performance.always.log.threshold.ms",
     "controller.performance.sample.period.ms",
     "follower.replication.throttled.rate",
-    "group.consumer.regex.refresh.interval.ms",
     "group.share.initialize.retry.interval.ms",
     "group.share.persister.class.name",
     "internal.metadata.delete.delay.millis",

@@ -33,6 +33,8 @@ impl Default for Dynamic<'_> {
 /// How a start-up value was given; a later one wins over an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
+    /// Not at all: Kafka's default, which a properties file means where Ottla's own default differs from it.
+    KafkaDefault,
     /// In the file of `--config`.
     File,
     /// By a KAFKA_* variable.
@@ -46,6 +48,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::KafkaDefault => "Kafka's default",
             Self::File => "the configuration file",
             Self::Environment => "the environment",
             Self::Set => "--set",
@@ -80,6 +83,8 @@ pub enum Source {
     StaticBroker = 4,
     /// Kafka's or Ottla's default.
     Default = 5,
+    /// The group's own override.
+    DynamicGroup = 8,
 }
 
 impl Source {
@@ -111,12 +116,20 @@ impl<'a> Layers<'a> {
     /// The value of exactly this name in one layer.
     pub fn in_layer(&self, source: Source, name: &str) -> Option<&'a str> {
         match source {
-            Source::DynamicTopic => None,
+            Source::DynamicTopic | Source::DynamicGroup => None,
             Source::DynamicBroker => self.dynamic.broker.get(name).map(String::as_str),
             Source::DynamicDefaultBroker => self.dynamic.cluster.get(name).map(String::as_str),
-            Source::StaticBroker => self.start.get(name).map(|given| given.value.as_str()),
-            Source::Default => broker::find(name).and_then(|setting| setting.default),
+            Source::StaticBroker => self.at_start_or_by_default(name, false),
+            Source::Default => self
+                .at_start_or_by_default(name, true)
+                .or_else(|| broker::find(name).and_then(|setting| setting.default)),
         }
+    }
+
+    /// What was given at start, or else the default that the way of starting has.
+    fn at_start_or_by_default(&self, name: &str, default: bool) -> Option<&'a str> {
+        let given = self.start.get(name)?;
+        ((given.origin == Origin::KafkaDefault) == default).then_some(given.value.as_str())
     }
 
     /// Every value of these names: layer by layer, within a layer in the order of the names.

@@ -1,15 +1,21 @@
 //! The known name that is nearest to a misspelt one.
 
-use super::{broker, known, topic};
+use super::{broker, group, known, topic};
 
 /// The nearest broker setting, where one is near enough to be what was meant.
 pub fn broker_setting(name: &str) -> Option<&'static str> {
-    nearest(name, broker::all().map(|setting| setting.name).chain(known::UNDESCRIBED.iter().copied()))
+    let settings = broker::all().chain(broker::INTERNAL).map(|setting| setting.name);
+    nearest(name, settings.chain(known::UNDESCRIBED.iter().copied()))
 }
 
 /// The nearest topic setting, where one is near enough to be what was meant.
 pub fn topic_setting(name: &str) -> Option<&'static str> {
     nearest(name, topic::SETTINGS.iter().map(|entry| entry.setting.name))
+}
+
+/// The nearest setting of groups, where one is near enough to be what was meant.
+pub fn group_setting(name: &str) -> Option<&'static str> {
+    nearest(name, group::SETTINGS.iter().map(|entry| entry.setting.name))
 }
 
 /// A name is near when at most a quarter of it differs.

@@ -45,6 +45,7 @@ fn letter(source: Source) -> &'static str {
         Source::DynamicDefaultBroker => "C",
         Source::StaticBroker => "S",
         Source::Default => "D",
+        Source::DynamicGroup => "G",
     }
 }
 
@@ -62,7 +63,11 @@ fn tables_are_sorted_and_their_defaults_are_values_they_take() {
     assert!(sorted(broker::SETTINGS.iter().map(|setting| setting.name).collect()));
     assert!(sorted(known::SETTINGS.iter().map(|setting| setting.name).collect()));
     assert!(sorted(known::UNDESCRIBED.to_vec()));
-    for setting in topic::SETTINGS.iter().map(|entry| &entry.setting).chain(broker::all()) {
+    assert!(sorted(broker::INTERNAL.iter().map(|setting| setting.name).collect()));
+    assert!(sorted(group::SETTINGS.iter().map(|entry| entry.setting.name).collect()));
+    let topics = topic::SETTINGS.iter().map(|entry| &entry.setting);
+    let groups = group::SETTINGS.iter().map(|entry| &entry.setting);
+    for setting in topics.chain(groups).chain(broker::all()).chain(broker::INTERNAL) {
         assert!(!setting.doc.is_empty(), "{} has no documentation", setting.name);
         if let Some(default) = setting.default
             && setting.rule != Rule::NonEmpty
@@ -72,6 +77,9 @@ fn tables_are_sorted_and_their_defaults_are_values_they_take() {
     }
     for synonym in topic::SETTINGS.iter().flat_map(|entry| entry.synonyms) {
         assert!(super::broker::find(synonym.name).is_some(), "{}", synonym.name);
+    }
+    for name in group::SETTINGS.iter().flat_map(|entry| [entry.broker, entry.min, entry.max]).flatten() {
+        assert!(super::broker::find(name).is_some(), "{name}");
     }
 }
 
@@ -91,9 +99,11 @@ fn topic_settings_are_kafkas() {
 const OTHER_DEFAULTS: &[&str] = &[
     "broker.id",
     "controller.listener.names",
+    "group.initial.rebalance.delay.ms",
     "listeners",
     "log.dir",
     "node.id",
+    "offsets.topic.replication.factor",
     "process.roles",
     "queued.max.request.bytes",
     "socket.receive.buffer.bytes",
@@ -442,6 +452,7 @@ fn later_ways_of_giving_win() {
         .finish();
     let value = |name: &str| (start[name].value.as_str(), start[name].origin);
     assert_eq!(value("num.partitions"), ("1", Origin::File));
+    assert_eq!(value("group.initial.rebalance.delay.ms"), ("3000", Origin::KafkaDefault));
     assert_eq!(value("node.id"), ("3", Origin::Environment));
     assert_eq!(value("broker.rack"), ("c", Origin::Set));
     assert_eq!(value("log.dirs"), ("/flag", Origin::Flag));

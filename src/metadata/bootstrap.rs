@@ -10,13 +10,15 @@ use crate::config::Layers;
 
 /// The feature whose level says which records a log may hold.
 pub const METADATA_VERSION: &str = "metadata.version";
+/// The feature that lets clients join by the consumer protocol (KIP-848).
+pub const GROUP_VERSION: &str = "group.version";
 
 /// Features with the levels that this broker can read in a log: those of Kafka 4.3. What a client may use is
 /// ApiVersions' to say.
 const FEATURES: [(&str, i16, i16); 7] = [
     (METADATA_VERSION, 7, 30),
     (ELIGIBLE_LEADERS, 0, 1),
-    ("group.version", 0, 1),
+    (GROUP_VERSION, 0, 1),
     ("kraft.version", 0, 1),
     ("share.version", 0, 1),
     ("streams.version", 0, 1),

@@ -1,4 +1,4 @@
-//! Altering settings of topics and brokers: what is refused, with which code, and what is written.
+//! Altering settings of topics, groups and brokers: what is refused, with which code, and what is written.
 //!
 //! What one value may be is `config`'s to say; here is which resources have settings, how the operations combine with
 //! what is there, and which broker settings can change while it runs.
@@ -149,7 +149,7 @@ fn alter_one(context: Context<'_>, alteration: &Alteration) -> Result<Vec<Metada
 fn check_resource(context: Context<'_>, resource: &Resource, legacy: bool) -> Result<(), Refusal> {
     let node = context.node();
     match (resource.kind, resource.name.as_str()) {
-        (ResourceType::BROKER, "") | (ResourceType::TOPIC, _) => Ok(()),
+        (ResourceType::BROKER, "") | (ResourceType::TOPIC | ResourceType::GROUP, _) => Ok(()),
         (ResourceType::BROKER, name) => match name.parse::<i32>() {
             Ok(id) if id == node.0 => Ok(()),
             Ok(id) => Err(invalid_request(format!("Unexpected broker id, expected {node}, but received {id}"))),
@@ -169,7 +169,6 @@ pub fn unsupported(kind: ResourceType) -> Option<&'static str> {
     match kind {
         ResourceType::BROKER_LOGGER => Some("loggers; start it with another ottla.log.level instead"),
         ResourceType::CLIENT_METRICS => Some("client metrics"),
-        ResourceType::GROUP => Some("groups"),
         _ => None,
     }
 }
@@ -187,6 +186,7 @@ fn new_value(kind: ResourceType, before: Option<&String>, change: &Change) -> Re
     }
     let setting = match kind {
         ResourceType::TOPIC => config::topic::definition(name),
+        ResourceType::GROUP => config::group::find(name).map(|entry| &entry.setting),
         _ => broker::find(name),
     };
     let Some(setting) = setting.filter(|setting| setting.is_list()) else {
@@ -220,6 +220,9 @@ fn check_result(
         return check_broker(context, resource, after);
     }
     let name = resource.name.as_str();
+    if resource.kind == ResourceType::GROUP {
+        return check_group(context, name, after);
+    }
     if name.is_empty() {
         return Err(invalid_request("Default topic resources are not allowed."));
     }
@@ -231,6 +234,14 @@ fn check_result(
         return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
     }
     Ok(())
+}
+
+/// A group may have settings before it exists: they are there when its first member comes.
+fn check_group(context: Context<'_>, group: &str, after: &Overrides) -> Result<(), Refusal> {
+    if group.is_empty() {
+        return Err(invalid_request("Default group resources are not allowed."));
+    }
+    config::validate_group(context.config, context.dynamic(), after).map_err(|error| invalid_config(error.to_string()))
 }
 
 /// Broker settings answer INVALID_REQUEST where those of topics answer INVALID_CONFIG.
@@ -263,8 +274,10 @@ fn check_broker(context: Context<'_>, resource: &Resource, after: &Overrides) ->
     let now = context.dynamic();
     let dynamic = if cluster_wide { Dynamic { cluster: after, ..now } } else { Dynamic { broker: after, ..now } };
     check_pools(context, dynamic)?;
-    // The defaults that topics take from the broker must fit together.
-    config::validate_defaults(context.config, dynamic).map_err(|error| invalid_request(error.to_string()))
+    // The defaults that topics and groups take from the broker must fit together.
+    config::validate_defaults(context.config, dynamic)
+        .and_then(|()| config::validate_groups(context.config, dynamic))
+        .map_err(|error| invalid_request(error.to_string()))
 }
 
 /// Kafka lets its pools grow and shrink by a factor of two at most at one time, whether or not they do anything here.

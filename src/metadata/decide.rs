@@ -54,6 +54,11 @@ pub fn topic_overrides<'a>(image: &'a Image, topic: &str) -> &'a Overrides {
     image.overrides(&Resource::new(ResourceType::TOPIC, topic)).unwrap_or(&NOTHING)
 }
 
+/// A group's own settings.
+pub fn group_overrides<'a>(image: &'a Image, group: &str) -> &'a Overrides {
+    image.overrides(&Resource::new(ResourceType::GROUP, group)).unwrap_or(&NOTHING)
+}
+
 /// What is to be written, and what is to be answered once it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision<T> {
