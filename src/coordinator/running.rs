@@ -18,6 +18,7 @@ use crate::group::shard::Shard;
 use crate::group::timers::Timers;
 use crate::group::turn::{Now, Released, Steady, Ticket, Turn};
 use crate::log::AppendError;
+use crate::metadata::decide;
 use crate::metadata::topic_name::CONSUMER_OFFSETS;
 use crate::storage::PartitionLog;
 use crate::storage::partition_log::{Durable, Origin};
@@ -268,10 +269,11 @@ impl Live {
         let now = Now { wall: clock::now(), steady: Steady(clock::steady_ms()) };
         let (result, records, released) = {
             let image = world.metadata.image();
+            let config = world.config.groups_now(decide::dynamic(&image, world.config.node_id));
             let mut turn = Turn {
                 now,
                 image: &image,
-                config: &world.config.groups,
+                config: &config,
                 fresh: Uuid::new_v4(),
                 ticket,
                 timers: &mut self.timers,
