@@ -92,6 +92,8 @@ pub struct GroupsConfig {
     pub assignment_interval: Bounded,
     /// `group.consumer.regex.refresh.interval.ms`.
     pub regex_refresh_interval_ms: i32,
+    /// The largest batch that `__consumer_offsets` takes (its `max.message.bytes`).
+    pub max_record_bytes: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds.
@@ -123,6 +125,7 @@ impl Default for GroupsConfig {
             heartbeat_interval: Bounded { default: 5000, min: 5000, max: 15_000 },
             assignment_interval: Bounded { default: 1000, min: 0, max: 15_000 },
             regex_refresh_interval_ms: 600_000,
+            max_record_bytes: 1_048_588,
             offset_metadata_max_bytes: 4096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offsets_retention_check_ms: 600_000,

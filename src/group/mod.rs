@@ -6,6 +6,7 @@
 //! a session ends) is begun anew.
 
 pub mod assignor;
+pub mod classic;
 pub mod config;
 pub mod consumer;
 pub mod offsets;
