@@ -125,14 +125,18 @@ mod tests {
         assert!(supported(3).supported_features.iter().all(|feature| feature.min_version > 0));
         assert_eq!(supported(4).supported_features.len(), FEATURES.len());
         assert_eq!(supported(4).api_keys.len(), APIS.len());
+        // Java's clients and librdkafka join by the consumer protocol where they see this one.
+        let group =
+            supported(4).supported_features.into_iter().find(|feature| &*feature.name == GROUP_VERSION).unwrap();
+        assert_eq!((group.min_version, group.max_version), (0, 1));
     }
 
     #[test]
     fn only_listed_features_are_finalized() {
-        let levels = [("metadata.version", 29), ("transaction.version", 2)];
+        let levels = [("group.version", 1), ("metadata.version", 29), ("transaction.version", 2)];
         let found = finalized(&levels.map(|(name, level)| (name.to_owned(), level)).into());
         let found = found.iter().map(|key| (&*key.name, key.min_version_level, key.max_version_level));
-        assert_eq!(found.collect::<Vec<_>>(), [("metadata.version", 29, 29)]);
+        assert_eq!(found.collect::<Vec<_>>(), [("group.version", 1, 1), ("metadata.version", 29, 29)]);
     }
 
     #[test]

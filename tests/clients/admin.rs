@@ -11,7 +11,8 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
+    DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest, MetadataRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::admin::{
@@ -384,4 +385,73 @@ fn the_metadata_log_is_no_partition_of_the_log_directory() {
     let answer = Connection::open(&bootstrap).call(4, &DescribeLogDirsRequest::default().with_topics(Some(topics)));
     let found: Vec<_> = answer.results[0].topics.iter().map(|found| found.name.to_string()).collect();
     assert_eq!(found, [topic]);
+}
+
+/// A group.
+const GROUP: i8 = 32;
+
+/// The error code of setting one value of a resource.
+fn set(connection: &mut Connection, kind: i8, resource: &str, name: &str, value: &str) -> i16 {
+    let config = AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(resource))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    connection.call(1, &request).responses[0].error_code
+}
+
+/// The value and the source of one setting, or the error code.
+fn described(connection: &mut Connection, kind: i8, resource: &str, name: &str) -> Result<(String, i8), i16> {
+    let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(resource));
+    let request = DescribeConfigsRequest::default()
+        .with_resources(vec![resource.with_configuration_keys(Some(vec![text(name)]))]);
+    let mut result = connection.call(4, &request).results.remove(0);
+    if result.error_code != 0 {
+        return Err(result.error_code);
+    }
+    let setting = result.configs.remove(0);
+    Ok((setting.value.unwrap_or_default().to_string(), setting.config_source))
+}
+
+#[test]
+fn a_group_has_settings_before_it_exists() {
+    let broker = broker();
+    let mut connection = Connection::open(&broker.bootstrap());
+    let group = fresh("group");
+    let (session, interval) = ("consumer.session.timeout.ms", "consumer.assignment.interval.ms");
+    let listed = |connection: &mut Connection| {
+        let request = ListConfigResourcesRequest::default().with_resource_types(vec![GROUP]);
+        let found = connection.call(1, &request).config_resources;
+        found.iter().filter(|found| *found.resource_name == *group).count()
+    };
+    // Sources: 3 the cluster's dynamic settings, 5 a default, 8 the group's own.
+    assert_eq!(described(&mut connection, GROUP, &group, session), Ok(("45000".to_owned(), 5)));
+    assert_eq!(listed(&mut connection), 0);
+    // Errors: 40 INVALID_CONFIG, 42 INVALID_REQUEST.
+    for (name, value, code) in [
+        (session, "44999", 40),
+        (session, "60001", 40),
+        (session, "soon", 40),
+        ("consumer.heartbeat.interval.ms", "4999", 40),
+        ("share.auto.offset.reset", "by_duration:-PT1H", 40),
+        ("no.such.setting", "1", 40),
+        (session, "50000", 0),
+    ] {
+        assert_eq!(set(&mut connection, GROUP, &group, name, value), code, "{name}={value}");
+    }
+    assert_eq!(described(&mut connection, GROUP, &group, session), Ok(("50000".to_owned(), 8)));
+    assert_eq!(listed(&mut connection), 1);
+    assert_eq!(set(&mut connection, GROUP, "", session, "50000"), 42);
+    assert_eq!(described(&mut connection, GROUP, "", session), Err(42));
+    // What the broker is altered to is what its groups have, within the broker's own bounds.
+    assert_eq!(set(&mut connection, 4, "", "group.consumer.assignment.interval.ms", "15001"), 42);
+    assert_eq!(set(&mut connection, 4, "", "group.consumer.assignment.interval.ms", "2000"), 0);
+    assert_eq!(described(&mut connection, GROUP, &group, interval), Ok(("2000".to_owned(), 3)));
+    // librdkafka's AlterConfigs sets all there is: what it does not name goes back to its default.
+    let admin = Admin::new(&broker.bootstrap());
+    let change = AlterConfig::new(ResourceSpecifier::Group(&group)).set(interval, "7");
+    admin.wait(admin.client.alter_configs([&change], &Admin::options())).unwrap();
+    assert_eq!(described(&mut connection, GROUP, &group, interval), Ok(("7".to_owned(), 8)));
+    assert_eq!(described(&mut connection, GROUP, &group, session), Ok(("45000".to_owned(), 5)));
 }

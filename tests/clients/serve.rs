@@ -28,6 +28,7 @@ fn a_chosen_port_is_printed_and_written_to_the_port_file() {
     assert_ne!(broker.address().port(), 0);
     assert!(broker.output().contains(&broker.address().port().to_string()), "{}", broker.output());
     assert!(broker.output().contains(&*broker.data().to_string_lossy()), "{}", broker.output());
+    assert!(broker.output().contains(", groups start at once"), "{}", broker.output());
     broker.terminate().unwrap();
 }
 
@@ -110,7 +111,11 @@ fn settings_come_from_a_file_from_the_environment_and_from_flags() {
         admin.client.inner().fetch_metadata(Some(&name), PATIENCE).unwrap().topics()[0].partitions().len()
     };
     let with_file = || Settings::default().argument("--config").argument(&file);
-    assert_eq!(partitions(&start(with_file())), 5);
+    let broker = start(with_file());
+    assert_eq!(partitions(&broker), 5);
+    // Kafka's file means Kafka's default.
+    let waiting = "groups wait 3000 ms for more members (group.initial.rebalance.delay.ms)";
+    assert!(broker.output().contains(waiting), "{}", broker.output());
     assert_eq!(partitions(&start(Settings::default().environment("KAFKA_NUM_PARTITIONS", "3"))), 3);
     assert_eq!(partitions(&start(with_file().set("num.partitions", "4"))), 4);
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::BrokerConfig;
+use crate::group::config::GroupsConfig;
 use crate::metadata::configs::{Alteration, Change, alter};
 use crate::metadata::topics::{Deletion, NewTopic};
 use crate::storage::memory_disk::MemoryDisk;
@@ -197,6 +198,38 @@ async fn altered_settings_reach_the_logs_of_the_topic() {
         })
         .await;
     folder.run(async |_, logs| assert_eq!((limit(logs, "t"), limit(logs, "u")), (1234, 777))).await;
+}
+
+#[tokio::test]
+async fn a_groups_settings_are_there_after_a_restart() {
+    let folder = Folder::new();
+    let group = Resource::new(ResourceType::GROUP, "g");
+    let change =
+        |name: &str, value: &str| Change { name: name.to_owned(), operation: 0, value: Some(value.to_owned()) };
+    let alteration = |changes, replace| Alteration { resource: group.clone(), changes, replace };
+    folder
+        .run(async |store, _| {
+            let both =
+                vec![change("consumer.session.timeout.ms", "50000"), change("share.isolation.level", "read_committed")];
+            let (reply, durable) = store.write(|context| alter(context, &[alteration(both, false)])).unwrap();
+            assert_eq!(reply, [Ok(())]);
+            durable.await.unwrap();
+        })
+        .await;
+    folder
+        .run(async |store, _| {
+            let found = store.image().overrides(&group).unwrap().clone();
+            assert_eq!(found.iter().map(|(_, value)| &**value).collect::<Vec<_>>(), ["50000", "read_committed"]);
+            let session = GroupsConfig::default().consumer(&store.image(), "g").session_timeout_ms;
+            assert_eq!(session, 50_000, "what is set for a group holds for it");
+            // What replaces names one: the other goes.
+            let one = vec![change("consumer.session.timeout.ms", "51000")];
+            let (reply, durable) = store.write(|context| alter(context, &[alteration(one, true)])).unwrap();
+            assert_eq!(reply, [Ok(())]);
+            durable.await.unwrap();
+            assert_eq!(store.image().overrides(&group).unwrap().len(), 1);
+        })
+        .await;
 }
 
 #[tokio::test]
