@@ -219,7 +219,7 @@ async fn a_groups_settings_are_there_after_a_restart() {
     folder
         .run(async |store, _| {
             let found = store.image().overrides(&group).unwrap().clone();
-            assert_eq!(found.iter().map(|(_, value)| &**value).collect::<Vec<_>>(), ["50000", "read_committed"]);
+            assert_eq!(found.values().map(String::as_str).collect::<Vec<_>>(), ["50000", "read_committed"]);
             let session = GroupsConfig::default().consumer(&store.image(), "g").session_timeout_ms;
             assert_eq!(session, 50_000, "what is set for a group holds for it");
             // What replaces names one: the other goes.
