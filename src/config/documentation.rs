@@ -15,7 +15,8 @@ const INTRODUCTION: &str = "\
 Ottla takes Apache Kafka's settings under Kafka's names. They can be given in five ways; a later one wins:
 
 1. the defaults below,
-2. a properties file: `ottla serve --config server.properties`,
+2. a properties file: `ottla serve --config server.properties`; with it comes Kafka's default of \
+`group.initial.rebalance.delay.ms`,
 3. environment variables, mapped as the image apache/kafka maps them: behind `KAFKA_`, three underscores are a dash, \
 two are an underscore, one is a dot (`KAFKA_LOG_RETENTION_HOURS` is `log.retention.hours`); `CLUSTER_ID` is the \
 cluster's id,
