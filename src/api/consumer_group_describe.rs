@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
-use kafka_protocol::messages::{
-    ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
-};
+use kafka_protocol::messages::{ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId};
 
 use super::reply::{GROUP_OPERATIONS, coordinated, sentence};
 use super::{Refused, Reply, Request};

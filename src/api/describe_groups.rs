@@ -33,7 +33,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let operations = if body.include_authorized_operations { GROUP_OPERATIONS } else { NO_OPERATIONS };
     let describe = |id: &GroupId| {
         let group = id.to_string();
-        broker.groups.run(&group.clone(), move |shard, turn| shard.describe_classic(turn, &group))
+        broker.groups.run(&group.clone(), move |shard, _| shard.describe_classic(&group))
     };
     let outcomes = body.groups.iter().map(describe).collect();
     coordinated(API, &header, Outcome::all(outcomes), move |results| {

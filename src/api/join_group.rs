@@ -34,9 +34,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         body.rebalance_timeout_ms = body.session_timeout_ms;
     }
     let (group, member_id) = (body.group_id.to_string(), body.member_id.clone());
-    let outcome = broker.groups.run_waiting(&group, move |shard, turn| {
-        shard.join(turn, &client, &body).map(Released::Join)
-    });
+    let outcome =
+        broker.groups.run_waiting(&group, move |shard, turn| shard.join(turn, &client, &body).map(Released::Join));
     coordinated_waiting(API, &header, outcome, move |result| match result {
         Ok(Released::Join(response)) => for_version(response, version),
         Ok(Released::Sync(_)) => for_version(refused(ErrorCode::UNKNOWN_SERVER_ERROR, member_id), version),

@@ -24,8 +24,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let group = body.group_id.to_string();
     let outcome = broker.groups.run(&group, move |shard, turn| shard.leave(turn, &client, &body));
     coordinated(API, &header, outcome, move |result| {
-        let mut response =
-            result.unwrap_or_else(|code| LeaveGroupResponse::default().with_error_code(code.0));
+        let mut response = result.unwrap_or_else(|code| LeaveGroupResponse::default().with_error_code(code.0));
         if version < BATCHED {
             // The one member's code is the answer's.
             let only = response.members.pop().map_or(0, |member| member.error_code);

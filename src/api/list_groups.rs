@@ -40,7 +40,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
                             ListedGroup::default()
                                 .with_group_id(GroupId(text(&group.id)))
                                 .with_protocol_type(text(&group.protocol_type))
-                                .with_group_state(text(if version < STATES { "" } else { group.state }))
+                                .with_group_state(text(if version < STATES { "" } else { &group.state }))
                                 .with_group_type(text(if version < TYPES { "" } else { group.kind }))
                         }),
                 ),

@@ -28,7 +28,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     }
     let group = body.group_id.to_string();
     let outcome = broker.groups.run(&group.clone(), move |shard, turn| {
-        shard.delete_offsets(turn, &group).map(|mut deletion| {
+        shard.delete_offsets(&group).map(|mut deletion| {
             let topics = known.iter();
             topics
                 .map(|topic| answer(topic, |index| deletion.delete(turn, &topic.name, PartitionIndex(index))))
@@ -44,10 +44,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     })
 }
 
-fn answer(
-    topic: &OffsetDeleteRequestTopic,
-    mut code: impl FnMut(i32) -> ErrorCode,
-) -> OffsetDeleteResponseTopic {
+fn answer(topic: &OffsetDeleteRequestTopic, mut code: impl FnMut(i32) -> ErrorCode) -> OffsetDeleteResponseTopic {
     let partitions = topic.partitions.iter().map(|partition| {
         OffsetDeleteResponsePartition::default()
             .with_partition_index(partition.partition_index)

@@ -24,9 +24,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let version = header.api_version;
     let body: SyncGroupRequest = decode_request(API, version, request.body.freeze())?;
     let group = body.group_id.to_string();
-    let outcome = broker.groups.run_waiting(&group, move |shard, turn| {
-        shard.sync(turn, &client, &body).map(Released::Sync)
-    });
+    let outcome =
+        broker.groups.run_waiting(&group, move |shard, turn| shard.sync(turn, &client, &body).map(Released::Sync));
     coordinated_waiting(API, &header, outcome, move |result| {
         let mut response = match result {
             Ok(Released::Sync(response)) => response,

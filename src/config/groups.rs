@@ -62,6 +62,7 @@ pub(super) fn build(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Result<Groups
         heartbeat_interval: bounded("heartbeat.interval.ms")?,
         assignment_interval: bounded("assignment.interval.ms")?,
         regex_refresh_interval_ms: reader.number("group.consumer.regex.refresh.interval.ms")?,
+        max_record_bytes: reader.number("message.max.bytes")?,
         offset_metadata_max_bytes: reader.number("offset.metadata.max.bytes")?,
         offsets_retention_ms: reader.number::<i64>("offsets.retention.minutes")? * MINUTE,
         offsets_retention_check_ms: reader.number("offsets.retention.check.interval.ms")?,

@@ -29,6 +29,7 @@ pub use member::{Member, Waiting};
 pub use membership::CONSUMER;
 pub use sync::check_sync;
 
+use super::offsets::ExpiresFrom;
 use super::records::{ClassicGroupValue, ClassicMemberValue, Record};
 use super::turn::{Now, Turn};
 use super::{GroupId, MemberId};
@@ -67,17 +68,6 @@ impl std::fmt::Display for ClassicState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// From when on the retention of a group's offsets counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetExpiry {
-    /// They do not expire now.
-    Never,
-    /// Each from its own commit on.
-    SinceCommit,
-    /// All from when the group became empty.
-    Since(TimestampMs),
 }
 
 /// The wait before the first rebalance of an empty group (KIP-134). Milliseconds.
@@ -266,14 +256,16 @@ impl ClassicGroup {
     }
 
     /// From when on the retention of its offsets counts.
-    pub fn offset_expiry(&self) -> OffsetExpiry {
+    pub fn offset_expiry(&self) -> ExpiresFrom {
         if self.protocol_type.is_none() {
-            return OffsetExpiry::SinceCommit;
+            return ExpiresFrom::Commit;
         }
         match self.state {
-            ClassicState::Empty => self.state_timestamp.map_or(OffsetExpiry::SinceCommit, OffsetExpiry::Since),
-            ClassicState::Stable if self.has_consumers() && self.subscribed.is_some() => OffsetExpiry::SinceCommit,
-            _ => OffsetExpiry::Never,
+            ClassicState::Empty => {
+                self.state_timestamp.map_or(ExpiresFrom::Commit, |at| ExpiresFrom::EmptySince(Some(at)))
+            }
+            ClassicState::Stable if self.has_consumers() && self.subscribed.is_some() => ExpiresFrom::Commit,
+            _ => ExpiresFrom::Never,
         }
     }
 

@@ -92,7 +92,7 @@ pub struct GroupsConfig {
     pub assignment_interval: Bounded,
     /// `group.consumer.regex.refresh.interval.ms`.
     pub regex_refresh_interval_ms: i32,
-    /// The largest batch that `__consumer_offsets` takes (its `max.message.bytes`).
+    /// `message.max.bytes`: the largest record that a group may come to.
     pub max_record_bytes: usize,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_max_bytes: usize,

@@ -472,8 +472,10 @@ mod tests {
         }
         assert_eq!(image.partition_count(), 2);
         assert_eq!(image.topic_by_id(id(1)).unwrap().partitions.len(), 2);
+        let version = image.topics_version();
         image.apply(&MetadataRecord::RemoveTopic { id: id(1) }).unwrap();
-        assert_eq!(image, Image::default());
+        assert!(image.topics_version() > version);
+        assert_eq!(Image { topics_version: 0, ..image }, Image::default());
     }
 
     #[test]

@@ -36,6 +36,23 @@ pub enum Record {
     Regex(GroupId, Arc<str>, Option<ResolvedRegex>),
 }
 
+impl Record {
+    /// Whether it takes back what its key names.
+    pub const fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Offset(.., value) => value.is_none(),
+            Self::Classic(_, value) => value.is_none(),
+            Self::ConsumerEpoch(_, value) => value.is_none(),
+            Self::PartitionMetadataGone(_) => true,
+            Self::Member(.., value) => value.is_none(),
+            Self::TargetEpoch(_, value) => value.is_none(),
+            Self::Target(.., value) => value.is_none(),
+            Self::Current(.., value) => value.is_none(),
+            Self::Regex(.., value) => value.is_none(),
+        }
+    }
+}
+
 /// Partitions by their topics' ids, in ascending order.
 pub type Partitions = BTreeMap<TopicId, Vec<PartitionIndex>>;
 
