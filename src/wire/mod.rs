@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod compression;
+pub mod consumer_protocol;
 pub mod describe_log_dirs;
 pub mod error_code;
 pub mod fetch;
