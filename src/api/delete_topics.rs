@@ -42,21 +42,32 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         return now(API, &header, &refuse_all(code, "Topic deletion is disabled (delete.topic.enable=false)."));
     }
     match broker.metadata.write(|context| topics::delete(context, &topics)) {
-        Ok((deleted, durable)) => Ok(later(API, &header, durable, move |flushed| {
-            let failed = flushed.err().map(|error| not_written(&error));
-            let answers = deleted.into_iter().map(|mut deleted| {
-                if let (Ok(()), Some((code, message))) = (&deleted.result, &failed) {
-                    deleted.result = Err(Refusal::new(*code, message.as_str()));
-                }
-                answer(version, deleted)
-            });
-            DeleteTopicsResponse::default().with_responses(answers.collect())
+        Ok((deleted, durable)) => Ok(later(API, &header, durable, {
+            let broker = Arc::clone(broker);
+            move |flushed| {
+                forget_offsets(&broker, &deleted);
+                let failed = flushed.err().map(|error| not_written(&error));
+                let answers = deleted.into_iter().map(|mut deleted| {
+                    if let (Ok(()), Some((code, message))) = (&deleted.result, &failed) {
+                        deleted.result = Err(Refusal::new(*code, message.as_str()));
+                    }
+                    answer(version, deleted)
+                });
+                DeleteTopicsResponse::default().with_responses(answers.collect())
+            }
         })),
         Err(error) => {
             let (code, message) = not_written(&error);
             now(API, &header, &refuse_all(code, &message))
         }
     }
+}
+
+/// What groups have committed of a topic goes with it.
+fn forget_offsets(broker: &Broker, deleted: &[Deleted]) {
+    let topics = deleted.iter().filter(|deleted| deleted.result.is_ok());
+    let topics: Vec<_> = topics.filter_map(|topic| Some((topic.name.as_deref()?.into(), topic.id))).collect();
+    broker.groups.topics_deleted(&topics);
 }
 
 fn deletions(body: &DeleteTopicsRequest, version: i16) -> Vec<Deletion> {

@@ -3,10 +3,11 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::{
-    Handler, alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator,
-    incremental_alter_configs, init_producer_id, list_config_resources, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    Handler, alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
+    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 
 /// One API.
@@ -29,7 +30,15 @@ pub const APIS: &[Api] = &[
     api(ApiKey::Fetch, 4, 18, fetch::handle),
     api(ApiKey::ListOffsets, 1, 11, list_offsets::handle),
     api(ApiKey::Metadata, 0, 13, metadata::handle),
+    api(ApiKey::OffsetCommit, 2, 9, offset_commit::handle),
+    api(ApiKey::OffsetFetch, 1, 9, offset_fetch::handle),
     api(ApiKey::FindCoordinator, 0, 6, find_coordinator::handle),
+    api(ApiKey::JoinGroup, 0, 9, join_group::handle),
+    api(ApiKey::Heartbeat, 0, 4, heartbeat::handle),
+    api(ApiKey::LeaveGroup, 0, 5, leave_group::handle),
+    api(ApiKey::SyncGroup, 0, 5, sync_group::handle),
+    api(ApiKey::DescribeGroups, 0, 6, describe_groups::handle),
+    api(ApiKey::ListGroups, 0, 5, list_groups::handle),
     api(ApiKey::ApiVersions, 0, 4, api_versions::handle),
     api(ApiKey::CreateTopics, 2, 7, create_topics::handle),
     api(ApiKey::DeleteTopics, 1, 6, delete_topics::handle),
@@ -40,8 +49,12 @@ pub const APIS: &[Api] = &[
     api(ApiKey::AlterConfigs, 0, 2, alter_configs::handle),
     api(ApiKey::DescribeLogDirs, 1, 5, describe_log_dirs::handle),
     api(ApiKey::CreatePartitions, 0, 3, create_partitions::handle),
+    api(ApiKey::DeleteGroups, 0, 2, delete_groups::handle),
     api(ApiKey::IncrementalAlterConfigs, 0, 1, incremental_alter_configs::handle),
+    api(ApiKey::OffsetDelete, 0, 0, offset_delete::handle),
     api(ApiKey::DescribeCluster, 0, 2, describe_cluster::handle),
+    api(ApiKey::ConsumerGroupHeartbeat, 0, 1, consumer_group_heartbeat::handle),
+    api(ApiKey::ConsumerGroupDescribe, 0, 1, consumer_group_describe::handle),
     api(ApiKey::ListConfigResources, 0, 1, list_config_resources::handle),
     api(ApiKey::DescribeTopicPartitions, 0, 0, describe_topic_partitions::handle),
 ];

@@ -154,6 +154,7 @@ async fn run(broker: Arc<Broker>, port_file: Option<&Path>) -> Result<(), ServeE
             .map_err(ServeError::io(format!("cannot write the port file {}", path.display())))?;
     }
     announce(&broker.config, &server);
+    broker.groups.start();
     let stop = {
         let broker = Arc::clone(&broker);
         async move {

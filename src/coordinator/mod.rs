@@ -157,7 +157,7 @@ impl GroupCoordinator {
     /// Offsets of topics that are gone go too.
     pub fn topics_deleted(&self, topics: &[(Arc<str>, TopicId)]) {
         for shard in &self.shards {
-            // A shard that is not loaded yet finds out when it is.
+            // In a shard that is not loaded they stay until they expire, and count for nothing: ids differ.
             let _ = shard.turn(|shard, turn| shard.topics_deleted(turn, topics));
         }
     }

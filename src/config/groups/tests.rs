@@ -174,6 +174,7 @@ fn every_setting_reaches_the_groups() {
         heartbeat_interval: Bounded { default: 7, min: 6, max: 8 },
         assignment_interval: Bounded { default: 14, min: 13, max: 15 },
         regex_refresh_interval_ms: 10_000,
+        max_record_bytes: 1_048_588,
         offset_metadata_max_bytes: 16,
         offsets_retention_ms: 17 * 60_000,
         offsets_retention_check_ms: 18,

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn timer(&self, timer: Timer) -> bool {
-        self.world.timers.due(self.group.id(), timer).is_some()
+        self.world.timers.due(self.group.id(), &timer).is_some()
     }
 
     fn delete_topic(&mut self, id: TopicId) {
