@@ -200,18 +200,19 @@ impl Running {
 
     fn load(self: &Arc<Self>) {
         let state = match load::replay(&self.world, &self.partition()) {
-            Ok((shard, log)) => {
-                tokio::spawn(timers::run(Arc::clone(self)));
-                State::Ready(Box::new(Live::new(shard, log)))
-            }
+            Ok((shard, log)) => State::Ready(Box::new(Live::new(shard, log))),
             Err(error) => {
                 tracing::error!("the groups of {} are not served: {error}", self.partition());
                 State::Failed
             }
         };
+        let is_ready = matches!(state, State::Ready(_));
         *self.state.lock() = state;
-        // What a restart interrupted goes on.
-        let _ = self.turn(|shard, turn| shard.loaded(turn));
+        if is_ready {
+            // What a restart interrupted goes on.
+            let _ = self.turn(|shard, turn| shard.loaded(turn));
+            tokio::spawn(timers::run(Arc::clone(self)));
+        }
         self.changed.notify_waiters();
     }
 
