@@ -12,6 +12,8 @@ pub mod fetch;
 pub(crate) mod field_writer;
 pub mod header;
 pub mod message;
+pub mod offset_commit;
+pub mod offset_fetch;
 pub mod produce;
 pub mod reader;
 pub mod records;
