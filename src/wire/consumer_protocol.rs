@@ -180,7 +180,9 @@ fn put_partitions(out: &mut BytesMut, topics: &[(String, Vec<i32>)]) {
     for (topic, partitions) in topics {
         writer::string(out, FORMAT, topic);
         writer::length(out, FORMAT, Some(partitions.len()));
-        partitions.iter().for_each(|&partition| out.put_i32(partition));
+        for &partition in partitions {
+            out.put_i32(partition);
+        }
     }
 }
 
@@ -305,7 +307,9 @@ mod tests {
         ) {
             let mut bytes = BytesMut::new();
             bytes.put_i16(version);
-            counts.iter().for_each(|&count| bytes.put_i32(count));
+            for count in counts {
+                bytes.put_i32(count);
+            }
             bytes.extend_from_slice(&rest);
             let bytes = bytes.freeze();
             let _ = (ConsumerSubscription::decode(&bytes), ConsumerAssignment::decode(&bytes));

@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(old.topics[0].partitions, [partition(1), partition(2)]);
         for (version, group) in [(1, old), (2, new)] {
             let response = OffsetFetchResponse { throttle_time_ms: 0, groups: vec![group] };
-            assert_eq!(encode_response(version, 7, &response).unwrap().ends_with(&[0, 16]), true, "v{version}");
+            assert!(encode_response(version, 7, &response).unwrap().ends_with(&[0, 16]), "v{version}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What both assignors promise, and what each adds.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, btree_set, vec};
@@ -81,7 +83,7 @@ fn check_complete(
             .collect();
         for partition in 0..if subscribers.is_empty() { 0 } else { count } {
             let owner = owners.remove(&(id(topic), PartitionIndex(partition as i32)));
-            assert!(subscribers.contains(&owner.expect("no owner")));
+            assert!(subscribers.contains(&owner.unwrap()));
         }
     }
     assert_eq!(owners, BTreeMap::new(), "owned though not there");
@@ -111,7 +113,9 @@ prop_compose! {
     ) -> Group {
         if equal {
             let all = members.values().next().unwrap().1.clone();
-            members.values_mut().for_each(|member| member.1 = all.clone());
+            for member in members.values_mut() {
+                member.1.clone_from(&all);
+            }
         }
         (members, topics, claims)
     }
@@ -171,7 +175,9 @@ proptest! {
             let subscription = members.values().next().map_or_else(BTreeSet::new, |member| member.1.clone());
             members.insert(100, (None, subscription));
         }
-        plain.values_mut().for_each(|count| *count += grows);
+        for count in plain.values_mut() {
+            *count += grows;
+        }
         let mut left = first.clone();
         left.remove(&name(leaver));
         let second = run(Assignor::Uniform, &members, &topics(&plain), &left);

@@ -95,7 +95,10 @@ fn spread(topics: &mut [Topic], loads: &mut [usize]) {
 fn balance(topics: &mut [Topic], loads: &mut [usize]) {
     let order = by_need(topics);
     for _ in 0..MAX_ROUNDS {
-        let moved = order.iter().fold(false, |moved, &place| balance_topic(&mut topics[place], loads) || moved);
+        let mut moved = false;
+        for &place in &order {
+            moved |= balance_topic(&mut topics[place], loads);
+        }
         if !moved {
             break;
         }
