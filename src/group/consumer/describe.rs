@@ -39,7 +39,9 @@ impl ConsumerGroup {
         for (topic, partition) in member.partitions() {
             held.entry(topic).or_default().push(partition);
         }
-        held.values_mut().for_each(|partitions| partitions.sort_unstable());
+        for partitions in held.values_mut() {
+            partitions.sort_unstable();
+        }
         let target = self.target(id).into_iter().flatten();
         DescribedMember::default()
             .with_member_id(text(id))

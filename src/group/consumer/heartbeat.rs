@@ -156,13 +156,8 @@ impl ConsumerGroup {
                 id
             }
         };
-        let told = match self.members.get(&id) {
-            Some(member) => member.retold(client, request),
-            None => {
-                let nobody = Member::default();
-                Some(nobody.retold(client, request).unwrap_or(nobody.told))
-            }
-        };
+        let nobody = Member::default();
+        let told = self.members.get(&id).unwrap_or(&nobody).retold(client, request);
         let change = told.map_or_else(SubscriptionChange::default, |told| self.update_member(turn, &id, told));
         let settings = turn.config.consumer(turn.image, &self.id);
         let resolved = self.refresh_regexes(turn, change.regex_new);

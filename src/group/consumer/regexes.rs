@@ -42,7 +42,7 @@ impl ConsumerGroup {
         // They are resolved together, so the first tells when.
         let Some(last) = self.resolved.values().next().map(|resolved| resolved.timestamp) else { return true };
         let since = turn.now.wall.0.saturating_sub(last);
-        if since <= REFRESH_MIN_INTERVAL_MS && since >= 0 {
+        if (0..=REFRESH_MIN_INTERVAL_MS).contains(&since) {
             return false;
         }
         new || self.regexes.len() != self.resolved.len()

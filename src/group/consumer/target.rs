@@ -111,7 +111,9 @@ impl ConsumerGroup {
             .map(|id| {
                 let mut partitions = assignment.remove(id).unwrap_or_default();
                 partitions.retain(|_, partitions| !partitions.is_empty());
-                partitions.values_mut().for_each(|partitions| partitions.sort_unstable());
+                for partitions in partitions.values_mut() {
+                    partitions.sort_unstable();
+                }
                 (id.clone(), partitions)
             })
             .collect()

@@ -27,6 +27,9 @@ use crate::wire::{ErrorCode, Refusal};
 const SESSION_MS: i64 = 45_000;
 const REBALANCE_MS: i32 = 20_000;
 
+/// What an answer assigns, if it says so.
+type Assigned = Option<Vec<(u128, Vec<i32>)>>;
+
 /// A group, the log of its shard and the world around it.
 struct Bench {
     world: World,
@@ -76,7 +79,7 @@ impl Bench {
     }
 
     /// The epoch of a heartbeat that is taken, and what it assigns.
-    fn ok(&mut self, request: &Request) -> (i32, Option<Vec<(u128, Vec<i32>)>>) {
+    fn ok(&mut self, request: &Request) -> (i32, Assigned) {
         let answer = self.beat(request).unwrap_or_else(|refusal| panic!("{refusal:?} for {:?}", request.0));
         let assignment = answer.assignment.map(|assignment| {
             let topics = assignment.topic_partitions.into_iter();

@@ -194,7 +194,9 @@ fn deleting_takes_everything_back() {
     let records = std::mem::take(&mut bench.last);
     assert_eq!(records.last(), Some(&Record::ConsumerEpoch("g".into(), None)));
     assert_eq!(records.len(), 2 + 3 + 1 + 2 + 1 + 1 + 1);
-    records.iter().for_each(|record| bench.group.apply(record));
+    for record in &records {
+        bench.group.apply(record);
+    }
     let mut empty = ConsumerGroup::new("g".into());
     empty.target_epoch = super::super::NO_TARGET;
     assert_eq!(durable(&bench.group), empty);

@@ -12,7 +12,7 @@ fn a_request_that_no_group_could_take_is_refused() {
         ("a blank id", 1, join().with(|r| r.member_id = text("  ")), invalid),
         ("no id later", 0, Request::beat("", 3), invalid),
         ("no id to leave", 0, Request::beat("", LEAVE), invalid),
-        ("no group", 1, join().with(|r| r.group_id = Default::default()), invalid),
+        ("no group", 1, join().with(|r| r.group_id = kafka_protocol::messages::GroupId::default()), invalid),
         ("an empty instance", 1, join().instance(""), invalid),
         ("an empty rack", 1, join().with(|r| r.rack_id = Some(text(""))), invalid),
         ("no rebalance timeout", 1, join().rebalance(-1), invalid),
@@ -247,7 +247,7 @@ fn a_restart_gives_every_member_its_time_anew() {
     bench.ok(&Request::join("b", &["t"]));
     bench.ok(&Request::beat("a", 2));
     bench.group = bench.replayed();
-    bench.world.timers = Default::default();
+    bench.world.timers = crate::group::timers::Timers::default();
     bench.turn(|group, turn| group.loaded(turn));
     assert!(bench.last.is_empty());
     assert!(bench.timer(Timer::Session("a".into())) && bench.timer(Timer::Session("b".into())));

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::group::consumer::{ConsumerState, LEAVE, LEAVE_STATIC};
+use crate::group::consumer::{ConsumerState, LEAVE, LEAVE_STATIC, Member};
 
 const CLIENTS: usize = 5;
 const TOPICS: [&str; 4] = ["ta", "tb", "ua", "ub"];
@@ -26,16 +26,18 @@ enum Op {
     Settle,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Subscription {
     names: Vec<&'static str>,
     regex: Option<&'static str>,
+    assignor: Option<&'static str>,
 }
 
 fn subscription() -> impl Strategy<Value = Subscription> {
     let names = prop::sample::subsequence(TOPICS.to_vec(), 0..=3);
     let regex = prop::option::weighted(0.3, prop::sample::select(vec!["", "t.*", "u.*"]));
-    (names, regex).prop_map(|(names, regex)| Subscription { names, regex })
+    let assignor = prop::option::of(prop::sample::select(vec!["uniform", "range"]));
+    (names, regex, assignor).prop_map(|(names, regex, assignor)| Subscription { names, regex, assignor })
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -58,7 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// What a client believes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Believer {
     /// It is there, and sends heartbeats.
     alive: bool,
@@ -95,6 +97,9 @@ impl Believer {
             request = request.rebalance(REBALANCE_MS).topics(&subscription.names);
             if let Some(regex) = subscription.regex {
                 request = request.regex(regex);
+            }
+            if let Some(assignor) = subscription.assignor {
+                request = request.assignor(assignor);
             }
         }
         request.owns(&owned)
@@ -229,7 +234,7 @@ impl Model {
     /// Left alone, with everybody prompt, the group comes to rest.
     fn settle(&mut self) {
         for _ in 0..40 {
-            let before = self.bench.log.len();
+            let before = (self.bench.log.len(), self.clients.clone());
             self.bench.advance(ROUND_MS);
             for index in 0..CLIENTS {
                 if self.clients[index].alive {
@@ -239,7 +244,8 @@ impl Model {
                 }
             }
             let everybody = self.members().count() == self.bench.group.members().len();
-            if self.bench.log.len() == before && everybody && self.joined() {
+            let after = (self.bench.log.len(), self.clients.clone());
+            if after == before && everybody && self.joined() {
                 self.check_settled();
                 return;
             }
@@ -339,8 +345,6 @@ impl Model {
         }
     }
 }
-
-use super::super::Member;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
