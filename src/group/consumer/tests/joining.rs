@@ -227,6 +227,9 @@ fn a_static_member_that_does_not_come_back_is_dropped() {
     assert!(bench.timer(Timer::Revocation("a".into())));
     bench.beat(&Request::beat("a", LEAVE_STATIC).instance("i")).unwrap();
     assert!(!bench.timer(Timer::Revocation("a".into())), "it owes nothing");
+    assert_eq!(bench.owned("a"), [(1, 0)].into(), "what it was to give up is given up");
+    assert_eq!(bench.ok(&Request::beat("b", 3)), (3, Some(vec![(1, vec![1])])));
+    bench.ok(&Request::beat("b", 3));
     bench.advance(SESSION_MS);
     assert!(bench.group.is_empty() && bench.group.static_member("i").is_none());
 }
