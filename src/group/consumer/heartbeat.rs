@@ -449,7 +449,7 @@ impl ConsumerGroup {
 }
 
 fn check_regex(pattern: &str) -> Result<(), Refusal> {
-    regex::resolve(pattern, std::iter::empty()).map(drop).map_err(|why| {
+    regex::check(pattern).map_err(|why| {
         let message = format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}.");
         Refusal::new(ErrorCode::INVALID_REGULAR_EXPRESSION, message)
     })
