@@ -12,6 +12,7 @@
 //! holds a partition, who subscribes to a topic and how many members are where they are to be is counted as it changes.
 //! Only a new target assignment, a description and a deletion look at every member.
 
+mod change;
 mod describe;
 mod heartbeat;
 mod member;
@@ -26,7 +27,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-pub use heartbeat::{Owned, SubscriptionChange, check_heartbeat, creates_group, group_not_found};
+pub use change::SubscriptionChange;
+pub use heartbeat::{Owned, check_heartbeat, creates_group, group_not_found};
 pub use member::Member;
 pub use validate::CommitCheck;
 
