@@ -79,7 +79,7 @@ impl ClassicGroup {
         if self.is_leader(old) {
             self.leader = Some(new.clone());
         }
-        // Kafka leaves the old name among those whose sync is awaited, where it only delays the end of the wait.
+        // Kafka goes on waiting for a sync of the old name, and rebalances when that does not come.
         if self.pending_sync.remove(old) {
             self.pending_sync.insert(new.clone());
         }
