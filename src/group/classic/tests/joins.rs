@@ -309,6 +309,16 @@ fn a_full_group_takes_nobody_else() {
 }
 
 #[test]
+fn a_rebalance_takes_who_comes_first() {
+    let (mut bench, ids) = Bench::stable(2);
+    bench.world.config.max_size = 2;
+    bench.join(&Join { protocols: vec![("range", b"x".to_vec())], ..Join::of(&ids[1]) });
+    let new = bench.join(&Join::of("").version(3));
+    assert!(bench.waits(new), "only one of the two members waits");
+    assert_eq!(bench.join_code(&Join::of(&ids[0])), ErrorCode::GROUP_MAX_SIZE_REACHED);
+}
+
+#[test]
 fn pending_members_are_bounded() {
     let mut bench = Bench::new();
     for _ in 0..MAX_PENDING {

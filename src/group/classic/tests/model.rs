@@ -28,6 +28,8 @@ enum Step {
     /// The answer that the client waits for will be lost.
     LoseAnswer(usize),
     Pass(i64),
+    /// All clients do what clients do for a while.
+    Behave(usize),
     /// The broker starts anew from its log; who waits is cut off.
     Restart,
 }
@@ -45,6 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => peer.clone().prop_map(Step::Forget),
         1 => peer.prop_map(Step::LoseAnswer),
         3 => prop_oneof![Just(0), 1..4000_i64, Just(9000), Just(60_000), Just(300_000)].prop_map(Step::Pass),
+        4 => (1..12_usize).prop_map(Step::Behave),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..80)
@@ -128,6 +131,7 @@ impl World {
             Step::Forget(peer) => self.peers[peer].forget(),
             Step::LoseAnswer(peer) => self.peers[peer].waits = None,
             Step::Pass(ms) => self.bench.pass(ms),
+            Step::Behave(rounds) => (0..rounds).for_each(|_| self.behave()),
             Step::Restart => self.restart(),
         }
         self.deliver();
@@ -300,28 +304,33 @@ impl World {
         assert_eq!(count, expected, "{timers:?}");
     }
 
+    /// Every client that does not wait does what is next for it; then a little time passes.
+    fn behave(&mut self) {
+        for at in 0..PEERS {
+            let peer = &self.peers[at];
+            match (&peer.waits, &peer.joined, peer.assigned) {
+                (Some(_), ..) => continue,
+                (None, None, _) => self.join(at, 0, 9),
+                (None, Some(_), None) => self.sync(at),
+                (None, Some(_), Some(_)) => self.heartbeat(at),
+            }
+            self.deliver();
+            self.check();
+        }
+        self.bench.pass(500);
+        self.deliver();
+        self.check();
+    }
+
     /// Clients that do what clients do come together in one generation, whatever was before.
     fn settle(&mut self) {
         for _ in 0..3000 {
-            for at in 0..PEERS {
-                let peer = &self.peers[at];
-                match (&peer.waits, &peer.joined, peer.assigned) {
-                    (Some(_), ..) => continue,
-                    (None, None, _) => self.join(at, 0, 9),
-                    (None, Some(_), None) => self.sync(at),
-                    (None, Some(_), Some(_)) => self.heartbeat(at),
-                }
-                self.deliver();
-                self.check();
-            }
             let generation = self.bench.group.generation();
             let together = self.peers.iter().all(|peer| peer.assigned == Some(generation));
             if together && self.bench.state() == ClassicState::Stable && self.bench.group.members.len() == PEERS {
                 return;
             }
-            self.bench.pass(500);
-            self.deliver();
-            self.check();
+            self.behave();
         }
         panic!("the group does not settle: {:#?} {:#?}", self.bench.group, self.peers);
     }

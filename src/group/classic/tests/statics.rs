@@ -3,6 +3,7 @@
 use super::super::ClassicState;
 use super::super::replies::text;
 use super::bench::{Bench, Join, SESSION_MS, sync_request};
+use crate::group::timers::Timer;
 use crate::group::turn::Ticket;
 use crate::wire::ErrorCode;
 
@@ -148,4 +149,33 @@ fn a_replacement_that_the_log_cannot_take_changes_nothing() {
     assert!(bench.group.to_record() == bench.log[written - 1] || bench.state() == ClassicState::Stable);
     let ticket = rejoin(&mut bench, "b", 9);
     assert_eq!((bench.joined(ticket).error_code, bench.state()), (0, ClassicState::Stable));
+}
+
+#[test]
+fn a_replacement_that_waits_needs_no_heartbeat() {
+    let (mut bench, ids) = Bench::stable(1);
+    let first = rejoin(&mut bench, "b", 9);
+    let second = rejoin(&mut bench, "b", 9);
+    assert_eq!(bench.joined(first).error_code, ErrorCode::FENCED_INSTANCE_ID.0);
+    for _ in 0..4 {
+        bench.pass(5000);
+        bench.heartbeat(&ids[0], 1);
+    }
+    assert!(bench.waits(second));
+    bench.join(&Join::of(&ids[0]));
+    assert_eq!(bench.joined(second).generation_id, 2);
+}
+
+#[test]
+fn a_replacement_is_to_ask_for_its_assignment_if_the_old_one_did_not() {
+    let mut bench = Bench::new();
+    let tickets = ["a", "b"].map(|name| bench.join(&Join::of("").instance(name)));
+    bench.pass(0);
+    let a = bench.joined(tickets[0]).member_id.to_string();
+    bench.sync_code(&sync_request(&a, 1, &[]));
+    let ticket = rejoin(&mut bench, "b", 9);
+    let new = bench.joined(ticket).member_id.to_string();
+    assert!(bench.due(Timer::Sync).is_some());
+    assert_eq!(bench.sync_code(&sync_request(&new, 1, &[])), ErrorCode::NONE);
+    assert_eq!(bench.due(Timer::Sync), None);
 }
