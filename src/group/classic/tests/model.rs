@@ -238,6 +238,7 @@ impl World {
                     if code == ErrorCode::NONE {
                         let members = answer.members.iter().map(|member| member.member_id.to_string()).collect();
                         peer.joined = Some((answer.generation_id, members));
+                        peer.assigned = None;
                     }
                 }
                 Released::Sync(answer) if listens => {
