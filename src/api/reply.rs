@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use super::{Answer, Peer, Refused, Reply, Request};
+use super::{Peer, Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
 use crate::group::turn::Client;
@@ -77,10 +77,8 @@ where
     T: Send + 'static,
     R: Encodable,
 {
-    match outcome {
-        Outcome::Now(result) => now(api, header, &body(result)),
-        Outcome::Later(result) => Ok(Reply::Later(answer_with(api, header, result, body))),
-    }
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    coordinated_frame(outcome, move |result| encode_response(api, version, correlation_id, &body(result)))
 }
 
 /// [`coordinated`], for a request that may wait for other members as long as they take.
@@ -94,24 +92,22 @@ where
     T: Send + 'static,
     R: Encodable,
 {
-    match outcome {
-        Outcome::Now(result) => now(api, header, &body(result)),
+    Ok(match coordinated(api, header, outcome, body)? {
         // Of the request only what the group keeps is still in memory.
-        Outcome::Later(result) => Ok(Reply::Parked(answer_with(api, header, result, body), 0)),
-    }
+        Reply::Later(answer) => Reply::Parked(answer, 0),
+        reply => reply,
+    })
 }
 
-fn answer_with<T: 'static, R: Encodable>(
-    api: ApiKey,
-    header: &RequestHeader,
-    result: impl Future<Output = Result<T, ErrorCode>> + Send + 'static,
-    body: impl FnOnce(Result<T, ErrorCode>) -> R + Send + 'static,
-) -> Answer {
-    let (version, correlation_id) = (header.api_version, header.correlation_id);
-    Box::pin(async move {
-        let body = body(result.await);
-        Ok(encode_response(api, version, correlation_id, &body)?.into())
-    })
+/// [`coordinated`], for an answer that is encoded in a way of its own.
+pub fn coordinated_frame<T: Send + 'static>(
+    outcome: Outcome<T>,
+    frame: impl FnOnce(Result<T, ErrorCode>) -> Result<Bytes, WireError> + Send + 'static,
+) -> Result<Reply, Refused> {
+    match outcome {
+        Outcome::Now(result) => Ok(Reply::Now(frame(result)?.into())),
+        Outcome::Later(result) => Ok(Reply::Later(Box::pin(async move { Ok(frame(result.await)?.into()) }))),
+    }
 }
 
 /// Who asks, as groups remember it.

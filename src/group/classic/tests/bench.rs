@@ -227,7 +227,7 @@ impl Bench {
     }
 
     pub fn due(&self, timer: Timer) -> Option<u64> {
-        let at = self.world.timers.due(&id(), timer)?;
+        let at = self.world.timers.due(&id(), &timer)?;
         Some(at.0 - self.world.now.steady.0)
     }
 

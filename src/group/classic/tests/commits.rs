@@ -2,8 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::super::{ClassicGroup, ClassicState, OffsetExpiry, describe_missing};
+use super::super::{ClassicGroup, ClassicState, describe_missing};
 use super::bench::{Bench, Join, id, sync_request};
+use crate::group::offsets::ExpiresFrom;
 use crate::types::TimestampMs;
 use crate::wire::ErrorCode;
 
@@ -105,18 +106,18 @@ fn what_consumers_read_is_known_while_it_can_be() {
         let bench = stable_with(subscription(version, &["t", "u"]), "consumer");
         assert!(bench.group.is_subscribed_to("t") && bench.group.is_subscribed_to("u"), "version {version}");
         assert!(!bench.group.is_subscribed_to("v"));
-        assert_eq!(bench.group.offset_expiry(), OffsetExpiry::SinceCommit);
+        assert_eq!(bench.group.offset_expiry(), ExpiresFrom::Commit);
     }
     let mut huge = subscription(0, &["t"]);
     huge[2..6].copy_from_slice(&i32::MAX.to_be_bytes());
     for bad in [vec![], vec![0], huge, subscription(0, &["t"])[..9].to_vec()] {
         let bench = stable_with(bad, "consumer");
         assert!(bench.group.is_subscribed_to("t"), "it may be");
-        assert_eq!(bench.group.offset_expiry(), OffsetExpiry::Never);
+        assert_eq!(bench.group.offset_expiry(), ExpiresFrom::Never);
     }
     let connect = stable_with(subscription(0, &["t"]), "connect");
     assert!(!connect.group.is_subscribed_to("t"));
-    assert_eq!(connect.group.offset_expiry(), OffsetExpiry::Never);
+    assert_eq!(connect.group.offset_expiry(), ExpiresFrom::Never);
 }
 
 #[test]
@@ -126,19 +127,19 @@ fn offsets_of_an_empty_group_expire_from_when_it_became_empty() {
     let member = bench.group.members().keys().next().cloned().unwrap();
     bench.leave(&[(&member, None)]);
     let now = bench.world.now.wall;
-    assert_eq!(bench.group.offset_expiry(), OffsetExpiry::Since(now));
+    assert_eq!(bench.group.offset_expiry(), ExpiresFrom::EmptySince(Some(now)));
     assert!(!bench.group.is_subscribed_to("t"));
     bench.pass(5000);
     bench.restart();
-    assert_eq!(bench.group.offset_expiry(), OffsetExpiry::Since(now), "a restart changes nothing");
+    assert_eq!(bench.group.offset_expiry(), ExpiresFrom::EmptySince(Some(now)), "a restart changes nothing");
     let mut old = bench.log.last().unwrap().clone();
     old.state_timestamp = -1;
-    assert_eq!(ClassicGroup::from_record(id(), &old).offset_expiry(), OffsetExpiry::SinceCommit);
+    assert_eq!(ClassicGroup::from_record(id(), &old).offset_expiry(), ExpiresFrom::Commit);
     let simple = ClassicGroup::simple(id(), bench.world.now);
-    assert_eq!(simple.offset_expiry(), OffsetExpiry::SinceCommit, "who assigns to itself");
+    assert_eq!(simple.offset_expiry(), ExpiresFrom::Commit, "who assigns to itself");
     assert!(!simple.is_subscribed_to("t"));
     bench.enter(Join::of(""));
-    assert_eq!(bench.group.offset_expiry(), OffsetExpiry::Never, "a rebalance");
+    assert_eq!(bench.group.offset_expiry(), ExpiresFrom::Never, "a rebalance");
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl World {
     fn check_timers(&self) {
         let group = &self.bench.group;
         let timers = &self.bench.world.timers;
-        let is_set = |timer: Timer| timers.due(&id(), timer).is_some();
+        let is_set = |timer: Timer| timers.due(&id(), &timer).is_some();
         let mut expected = 0;
         for (member, of) in &group.members {
             let set = is_set(Timer::Session(member.clone()));
