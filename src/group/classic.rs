@@ -21,6 +21,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 pub use describe::describe_missing;
 pub use join::{check_join, creates_group, join_missing};
 use kafka_protocol::messages::HeartbeatRequest;
@@ -162,8 +164,9 @@ impl ClassicGroup {
     }
 
     /// A stable group of consumers, made of the members of a consumer group whose last member of the new protocol
-    /// left (KIP-848). Their assignments are in the members; the caller writes [`Self::to_record`], then calls
-    /// [`Self::loaded`] and, where nobody else does, [`Self::rebalance`].
+    /// left (KIP-848). The protocol is chosen here, and with it the version in which the caller writes assignments
+    /// ([`Self::set_assignment`]). The caller then writes [`Self::to_record`] and calls [`Self::loaded`] and, where
+    /// no join follows that does it, [`Self::rebalance`].
     pub fn from_members(id: GroupId, generation: i32, members: Vec<(MemberId, Member)>, now: Now) -> Self {
         let mut group = Self::simple(id, now);
         group.state = if members.is_empty() { ClassicState::Empty } else { ClassicState::Stable };
@@ -175,6 +178,13 @@ impl ClassicGroup {
         group.protocol = group.select_protocol();
         group.subscribed = group.subscribed_topics();
         group
+    }
+
+    /// What a member that came over from a consumer group owns.
+    pub fn set_assignment(&mut self, id: &str, assignment: Bytes) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.assignment = assignment;
+        }
     }
 
     /// What the log is to say of it.

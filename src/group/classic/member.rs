@@ -39,6 +39,29 @@ pub struct Member {
 }
 
 impl Member {
+    /// A dynamic member that comes over from a consumer group: it waits for nothing, and what it owns is set with
+    /// [`super::ClassicGroup::set_assignment`]. Static ones are given their `instance_id` by the caller.
+    pub fn migrated(
+        client_id: String,
+        client_host: String,
+        rebalance_timeout_ms: i32,
+        session_timeout_ms: i32,
+        protocols: Vec<(String, Bytes)>,
+    ) -> Self {
+        Self {
+            instance_id: None,
+            client_id,
+            client_host,
+            rebalance_timeout_ms,
+            session_timeout_ms,
+            protocols,
+            assignment: Bytes::new(),
+            is_new: false,
+            join: None,
+            sync: None,
+        }
+    }
+
     /// As a record has it, under the one protocol that the record knows.
     pub(super) fn from_record(value: &ClassicMemberValue, protocol: &str) -> Self {
         let rebalance =

@@ -271,7 +271,7 @@ impl Bench {
             Some(value) => ClassicGroup::from_record(id(), value),
             None => ClassicGroup::new(id(), self.world.now),
         };
-        self.turn(|group, turn| group.loaded(turn));
+        self.turn(ClassicGroup::loaded);
     }
 }
 

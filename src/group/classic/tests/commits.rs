@@ -1,8 +1,8 @@
 //! Who may commit, what expires, what is told about a group.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::{ClassicGroup, ClassicState, describe_missing};
+use super::super::{ClassicGroup, ClassicState, Member, describe_missing};
 use super::bench::{Bench, Join, id, sync_request};
 use crate::group::offsets::ExpiresFrom;
 use crate::types::TimestampMs;
@@ -184,4 +184,28 @@ fn members_speak_for_themselves_only_while_the_group_is_stable() {
     assert_eq!((&*old.group_state, old.error_code, old.error_message), ("Dead", 0, None));
     let new = describe_missing("x", 6, "not there");
     assert_eq!((new.error_code, new.error_message.as_deref()), (69, Some("not there")));
+}
+
+#[test]
+fn members_of_a_consumer_group_come_over() {
+    let mut bench = Bench::new();
+    let protocols = |bytes: Vec<u8>| vec![("range".to_owned(), Bytes::from(bytes))];
+    let member = |topic| Member::migrated("c".into(), "/h".into(), 5000, 6000, protocols(subscription(3, &[topic])));
+    let mut fixed = member("u");
+    fixed.instance_id = Some("i".to_owned());
+    let members = vec![("a".into(), member("t")), ("b".into(), fixed)];
+    bench.group = ClassicGroup::from_members(id(), 7, members, bench.world.now);
+    bench.group.set_assignment("b", Bytes::from_static(b"B"));
+    assert_eq!((bench.state(), bench.group.generation()), (ClassicState::Stable, 7));
+    assert_eq!(bench.group.static_member("i").map(AsRef::as_ref), Some("b"));
+    assert!(bench.group.is_subscribed_to("t") && bench.group.is_subscribed_to("u"));
+    bench.turn(ClassicGroup::loaded);
+    assert_eq!((bench.session("a"), bench.heartbeat("a", 7)), (Some(6000), ErrorCode::NONE));
+    let again = ClassicGroup::from_record(id(), &bench.group.to_record());
+    assert_eq!(&*again.members()["b"].assignment, b"B");
+    bench.turn(ClassicGroup::rebalance);
+    assert_eq!(bench.heartbeat("a", 7), ErrorCode::REBALANCE_IN_PROGRESS);
+    let ticket = bench.join(&Join::of("b").instance("i"));
+    bench.turn(|group, turn| group.release_all(turn, ErrorCode::REBALANCE_IN_PROGRESS));
+    assert_eq!(bench.joined(ticket).error_code, ErrorCode::REBALANCE_IN_PROGRESS.0);
 }

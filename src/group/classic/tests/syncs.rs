@@ -204,7 +204,7 @@ fn before_version_3_the_one_member_answers_for_the_request() {
 fn an_unloaded_group_sends_everybody_away() {
     let (mut bench, ids) = Bench::completing(2);
     let sync = bench.sync(5, &sync_request(&ids[1], 1, &[]));
-    bench.turn(|group, turn| group.unload(turn));
+    bench.turn(super::super::ClassicGroup::unload);
     assert_eq!(bench.synced(sync).error_code, ErrorCode::NOT_COORDINATOR.0);
     let gone = ErrorCode::COORDINATOR_NOT_AVAILABLE;
     assert_eq!(bench.world.timers.next(), None);
