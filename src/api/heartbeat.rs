@@ -7,6 +7,7 @@ use kafka_protocol::messages::{ApiKey, HeartbeatRequest, HeartbeatResponse};
 use super::reply::coordinated;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
+use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
 
 const API: ApiKey = ApiKey::Heartbeat;
@@ -18,7 +19,11 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let group = body.group_id.to_string();
     let outcome = broker.groups.run(&group, move |shard, turn| shard.heartbeat(turn, &body));
     coordinated(API, &header, outcome, |result| {
-        let code = result.unwrap_or_else(|code| code);
+        let code = match result {
+            // Members are not sent away while their group is read; Kafka does not either.
+            Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => ErrorCode::NONE,
+            Ok(code) | Err(code) => code,
+        };
         HeartbeatResponse::default().with_error_code(code.0)
     })
 }

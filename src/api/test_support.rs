@@ -32,14 +32,14 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
+    /// Acknowledges from the page cache, so that nothing waits for another thread.
     pub fn new() -> Self {
-        let disk = FaultyDisk::new();
-        // Acknowledged from the page cache, so that nothing waits for another thread.
-        let storage = StorageConfig {
-            dir: PathBuf::from("/data"),
-            durability: Durability::Os,
-            producer_id_expiration_ms: 86_400_000,
-        };
+        Self::open(FaultyDisk::new(), Durability::Os)
+    }
+
+    /// On a disk that may hold something already.
+    pub fn open(disk: FaultyDisk, durability: Durability) -> Self {
+        let storage = StorageConfig { dir: PathBuf::from("/data"), durability, producer_id_expiration_ms: 86_400_000 };
         let config = BrokerConfig { storage, ..BrokerConfig::default() };
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let logs = LogManager::open(Arc::clone(&shared), config.storage.clone()).unwrap();

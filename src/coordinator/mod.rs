@@ -194,20 +194,4 @@ fn java_hash(text: &str) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_hash_as_in_java() {
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("abc"), 96354);
-        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
-        assert_eq!(java_hash("grüße 😀"), {
-            let units: Vec<u16> = "grüße 😀".encode_utf16().collect();
-            units.iter().rev().enumerate().fold(0_i32, |sum, (power, unit)| {
-                let factor = 31_i32.wrapping_pow(u32::try_from(power).unwrap_or(0));
-                sum.wrapping_add(i32::from(*unit).wrapping_mul(factor))
-            })
-        });
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,11 +26,16 @@ use crate::types::{Offset, PartitionIndex, TopicPartition};
 use crate::wire::ErrorCode;
 use crate::wire::records::BatchBuilder;
 
+/// How long a shard whose log takes no records is left alone: reading it again costs more than to say no.
+const REST_MS: i64 = 1000;
+
 /// The shard of one partition of `__consumer_offsets`.
 pub(super) struct Running {
     pub(super) world: Arc<World>,
     pub(super) index: PartitionIndex,
     state: Mutex<State>,
+    /// How often it was loaded.
+    loads: AtomicU64,
     /// The state is another one.
     changed: Notify,
     /// A timer is due earlier than the task of the timers knows.
@@ -38,8 +43,8 @@ pub(super) struct Running {
 }
 
 enum State {
-    /// Nobody asked for it yet, or its log took no more records and has to be read again.
-    Unloaded,
+    /// Nobody asked for it yet; or its log took no more records and is to be read again, but not before then.
+    Unloaded(Steady),
     Loading,
     Ready(Box<Live>),
     /// Its log cannot be read.
@@ -55,6 +60,8 @@ pub(super) struct Live {
     waiting: HashMap<Ticket, oneshot::Sender<(Released, Option<Durable>)>>,
     /// When the task of the timers wakes.
     wakes: Option<Steady>,
+    /// Tells it from the one that was there before an append failed.
+    load: u64,
 }
 
 /// What came of a turn.
@@ -96,8 +103,8 @@ async fn settled(durable: Option<Durable>) -> Result<(), ErrorCode> {
 
 impl Running {
     pub(super) fn new(world: Arc<World>, index: PartitionIndex) -> Self {
-        let state = Mutex::new(State::Unloaded);
-        Self { world, index, state, changed: Notify::new(), earlier: Notify::new() }
+        let state = Mutex::new(State::Unloaded(Steady(0)));
+        Self { world, index, state, loads: AtomicU64::new(0), changed: Notify::new(), earlier: Notify::new() }
     }
 
     /// Whether anything was ever written to it.
@@ -160,7 +167,7 @@ impl Running {
             Err(error) => {
                 let partition = self.partition();
                 tracing::error!("{partition} takes no records, its groups are read again from what it has: {error}");
-                *state = State::Unloaded;
+                *state = State::Unloaded(steady_now().plus_ms(REST_MS));
                 Told { result: Err(ErrorCode::COORDINATOR_NOT_AVAILABLE), durable: None }
             }
         }
@@ -188,8 +195,9 @@ impl Running {
         let mut state = self.state.lock();
         match *state {
             State::Ready(_) | State::Failed => false,
+            State::Unloaded(rests_until) if steady_now() < rests_until => false,
             State::Loading => true,
-            State::Unloaded => {
+            State::Unloaded(_) => {
                 *state = State::Loading;
                 let me = Arc::clone(self);
                 tokio::task::spawn_blocking(move || me.load());
@@ -199,8 +207,9 @@ impl Running {
     }
 
     fn load(self: &Arc<Self>) {
+        let load = self.loads.fetch_add(1, Ordering::Relaxed);
         let state = match load::replay(&self.world, &self.partition()) {
-            Ok((shard, log)) => State::Ready(Box::new(Live::new(shard, log))),
+            Ok((shard, log)) => State::Ready(Box::new(Live::new(shard, log, load))),
             Err(error) => {
                 tracing::error!("the groups of {} are not served: {error}", self.partition());
                 State::Failed
@@ -211,7 +220,7 @@ impl Running {
         if is_ready {
             // What a restart interrupted goes on.
             let _ = self.turn(|shard, turn| shard.loaded(turn));
-            tokio::spawn(timers::run(Arc::clone(self)));
+            tokio::spawn(timers::run(Arc::clone(self), load));
         }
         self.changed.notify_waiters();
     }
@@ -219,15 +228,15 @@ impl Running {
     /// What those are told who cannot be served.
     pub(super) fn not_ready(&self) -> ErrorCode {
         match *self.state.lock() {
-            State::Loading | State::Unloaded => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-            State::Ready(_) | State::Failed => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            State::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            State::Unloaded(_) | State::Ready(_) | State::Failed => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         }
     }
 
     /// When the next timer is due: the task of the timers sleeps until then. An error ends the task.
-    pub(super) fn next_timer(&self) -> Result<Option<Steady>, Gone> {
+    pub(super) fn next_timer(&self, load: u64) -> Result<Option<Steady>, Gone> {
         match &mut *self.state.lock() {
-            State::Ready(live) => {
+            State::Ready(live) if live.load == load => {
                 live.wakes = live.timers.next();
                 Ok(live.wakes)
             }
@@ -244,6 +253,10 @@ impl Running {
 /// The shard is not there any more, or is another one.
 pub(super) struct Gone;
 
+fn steady_now() -> Steady {
+    Steady(clock::steady_ms())
+}
+
 fn release(state: &mut State) {
     if let State::Ready(live) = state {
         live.waiting.clear();
@@ -251,8 +264,8 @@ fn release(state: &mut State) {
 }
 
 impl Live {
-    fn new(shard: Shard, log: Arc<dyn PartitionLog>) -> Self {
-        Self { shard, timers: Timers::default(), log, tickets: 0, waiting: HashMap::new(), wakes: None }
+    fn new(shard: Shard, log: Arc<dyn PartitionLog>, load: u64) -> Self {
+        Self { shard, timers: Timers::default(), log, tickets: 0, waiting: HashMap::new(), wakes: None, load }
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -267,7 +280,7 @@ impl Live {
         ticket: Ticket,
         op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T,
     ) -> Result<Told<T>, AppendError> {
-        let now = Now { wall: clock::now(), steady: Steady(clock::steady_ms()) };
+        let now = Now { wall: clock::now(), steady: steady_now() };
         let (result, records, released) = {
             let image = world.metadata.image();
             let config = world.config.groups_now(decide::dynamic(&image, world.config.node_id));

@@ -7,9 +7,9 @@ use super::running::Running;
 use crate::clock;
 
 /// Fires the timers of a shard for as long as it is there.
-pub(super) async fn run(shard: Arc<Running>) {
+pub(super) async fn run(shard: Arc<Running>, load: u64) {
     loop {
-        let Ok(next) = shard.next_timer() else { return };
+        let Ok(next) = shard.next_timer(load) else { return };
         let sleep = async {
             match next {
                 // tidy: may sleep: this is the clock that timers wait for
