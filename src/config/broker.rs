@@ -108,15 +108,24 @@ pub const SETTINGS: &[Setting] = broker_settings! {
     "listeners" List = "PLAINTEXT://127.0.0.1:9092", Rule::Distinct, ReadOnly, Acts,
         "The addresses to listen on, as NAME://host:port; no host means every interface, port 0 a free port. Kafka's \
          default is every interface, Ottla's is this machine only.";
-    "log.cleaner.delete.retention.ms" Long = "86400000", Rule::Min(0), ClusterWide, Stored,
+    "log.cleaner.backoff.ms" Long = "15000", Rule::Min(0), ClusterWide, Acts,
+        "How long the cleaner waits, once a compacted topic has something new to compact, before it looks at it.";
+    "log.cleaner.dedupe.buffer.size" Long = "134217728", Rule::Any, ClusterWide, Acts,
+        "The most memory for the keys of the log that is being compacted. It is taken while a log is compacted, and only \
+         as much as its records need; a log with more keys is compacted in several passes.";
+    "log.cleaner.delete.retention.ms" Long = "86400000", Rule::Min(0), ClusterWide, Acts,
         "The default of the topic setting delete.retention.ms.";
-    "log.cleaner.max.compaction.lag.ms" Long = "9223372036854775807", Rule::Min(1), ClusterWide, Stored,
+    "log.cleaner.enable" Boolean = "true", Rule::Any, ReadOnly, Acts,
+        "Whether compacted topics are compacted. One thread does it, which runs only while there is work.";
+    "log.cleaner.io.max.bytes.per.second" Double = "1.7976931348623157E308", Rule::Any, ClusterWide, Acts,
+        "How many bytes a second the cleaner reads and writes at most, on average over a pass.";
+    "log.cleaner.max.compaction.lag.ms" Long = "9223372036854775807", Rule::Min(1), ClusterWide, Acts,
         "The default of the topic setting max.compaction.lag.ms.";
-    "log.cleaner.min.cleanable.ratio" Double = "0.5", Rule::Fraction, ClusterWide, Stored,
+    "log.cleaner.min.cleanable.ratio" Double = "0.5", Rule::Fraction, ClusterWide, Acts,
         "The default of the topic setting min.cleanable.dirty.ratio.";
-    "log.cleaner.min.compaction.lag.ms" Long = "0", Rule::Min(0), ClusterWide, Stored,
+    "log.cleaner.min.compaction.lag.ms" Long = "0", Rule::Min(0), ClusterWide, Acts,
         "The default of the topic setting min.compaction.lag.ms.";
-    "log.cleanup.policy" List = "delete", Rule::DistinctOf(CLEANUP_POLICIES), ClusterWide, Stored,
+    "log.cleanup.policy" List = "delete", Rule::DistinctOf(CLEANUP_POLICIES), ClusterWide, Acts,
         "The default of the topic setting cleanup.policy.";
     "log.dir" List = "./ottla-data", Rule::Distinct, ReadOnly, Acts,
         "The data folder, where log.dirs does not name it. Kafka's default is /tmp/kafka-logs.";

@@ -6,6 +6,7 @@ use super::layers::{Dynamic, Layers, Overrides};
 use super::topic::{self, TopicSetting};
 use super::{broker, suggest};
 use crate::log::config::LogConfig;
+use crate::storage::CleanerSettings;
 use crate::wire::batch::{Compression, TimestampType};
 
 /// What a topic's logs act by: its overrides, else what was altered at run time, else what the broker started with.
@@ -46,6 +47,10 @@ pub fn log_config(
         zstd_level: topic.number("compression.zstd.level")?,
         compact: policy.iter().any(|policy| policy == "compact"),
         delete: policy.iter().any(|policy| policy == "delete"),
+        min_cleanable_ratio: topic.fraction("min.cleanable.dirty.ratio")?,
+        min_compaction_lag_ms: topic.number("min.compaction.lag.ms")?,
+        max_compaction_lag_ms: topic.number("max.compaction.lag.ms")?,
+        delete_retention_ms: topic.number("delete.retention.ms")?,
         retention_ms: topic.number("retention.ms")?,
         retention_bytes: topic.number("retention.bytes")?,
         flush_messages: topic.number("flush.messages")?,
@@ -53,6 +58,29 @@ pub fn log_config(
         file_delete_delay_ms: topic.number("file.delete.delay.ms")?,
         preallocate: topic.value("preallocate")? == Value::Boolean(true),
     })
+}
+
+/// How logs are compacted now: what was altered at run time, else what the broker started with.
+pub fn cleaner_settings(config: &BrokerConfig, dynamic: Dynamic<'_>) -> CleanerSettings {
+    let layers = Layers { start: &config.start, dynamic };
+    let value = |name: &str| {
+        let setting = broker::find(name)?;
+        // Values were checked when they were given.
+        layers.get(name).and_then(|text| setting.parse(text).ok())
+    };
+    let number = |name: &str| match value(name) {
+        Some(Value::Number(number)) => u64::try_from(number).unwrap_or(0),
+        _ => 0,
+    };
+    CleanerSettings {
+        enabled: value("log.cleaner.enable") != Some(Value::Boolean(false)),
+        backoff_ms: number("log.cleaner.backoff.ms"),
+        dedupe_bytes: usize::try_from(number("log.cleaner.dedupe.buffer.size")).unwrap_or(usize::MAX),
+        bytes_per_second: match value("log.cleaner.io.max.bytes.per.second") {
+            Some(Value::Double(rate)) => rate,
+            _ => f64::MAX,
+        },
+    }
 }
 
 /// Whether a topic may have these overrides: known names, values that their settings take, no contradictions among
@@ -128,6 +156,13 @@ impl Effective<'_> {
 
     fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, ConfigError> {
         number(name, &self.value(name)?)
+    }
+
+    fn fraction(&self, name: &str) -> Result<f64, ConfigError> {
+        match self.value(name)? {
+            Value::Double(value) => Ok(value),
+            other => Err(ConfigError::invalid(name, &other.to_string(), "must be a number")),
+        }
     }
 
     fn text(&self, name: &str) -> Result<String, ConfigError> {

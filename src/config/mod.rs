@@ -32,4 +32,4 @@ pub use given::{GivenError, StartBuilder};
 pub use groups::{validate_group, validate_groups};
 pub use layers::{Dynamic, Given, Layers, Origin, Overrides, Source, Start};
 pub use listeners::{Advertised, Listener};
-pub use log_config::{log_config, validate_defaults, validate_topic};
+pub use log_config::{cleaner_settings, log_config, validate_defaults, validate_topic};

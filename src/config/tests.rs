@@ -6,6 +6,7 @@ use super::def::{Effect, Rule, Value};
 use super::layers::{Dynamic, Given, Origin, Overrides, Source, Start};
 use super::*;
 use crate::log::config::LogConfig;
+use crate::storage::CleanerSettings;
 use crate::wire::batch::{Compression, TimestampType};
 
 fn rows(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
@@ -243,14 +244,18 @@ fn a_log_takes_each_override() {
         ("compression.lz4.level", "5"),
         ("compression.type", "zstd"),
         ("compression.zstd.level", "6"),
+        ("delete.retention.ms", "20"),
         ("file.delete.delay.ms", "7"),
         ("flush.messages", "8"),
         ("flush.ms", "9"),
         ("index.interval.bytes", "10"),
+        ("max.compaction.lag.ms", "22"),
         ("max.message.bytes", "11"),
         ("message.timestamp.after.max.ms", "12"),
         ("message.timestamp.before.max.ms", "13"),
         ("message.timestamp.type", "LogAppendTime"),
+        ("min.cleanable.dirty.ratio", "0.25"),
+        ("min.compaction.lag.ms", "21"),
         ("preallocate", "true"),
         ("retention.bytes", "14"),
         ("retention.ms", "15"),
@@ -275,6 +280,10 @@ fn a_log_takes_each_override() {
         zstd_level: 6,
         compact: true,
         delete: false,
+        min_cleanable_ratio: 0.25,
+        min_compaction_lag_ms: 21,
+        max_compaction_lag_ms: 22,
+        delete_retention_ms: 20,
         retention_ms: 15,
         retention_bytes: 14,
         flush_messages: 8,
@@ -285,6 +294,22 @@ fn a_log_takes_each_override() {
     assert_eq!(log_config(&broker(&[]), Dynamic::default(), &given).unwrap(), expected);
     let small = log_config(&broker(&[]), Dynamic::default(), &overrides(&[("internal.segment.bytes", "100")])).unwrap();
     assert_eq!(small.segment_bytes, 100);
+}
+
+#[test]
+fn the_cleaner_takes_what_was_given_and_what_was_altered() {
+    let settings = cleaner_settings(&broker(&[]), Dynamic::default());
+    assert_eq!(settings, CleanerSettings { enabled: true, ..CleanerSettings::default() });
+    let given = broker(&[
+        ("log.cleaner.enable", "false"),
+        ("log.cleaner.backoff.ms", "1"),
+        ("log.cleaner.dedupe.buffer.size", "2"),
+        ("log.cleaner.io.max.bytes.per.second", "3.5"),
+    ]);
+    let altered = overrides(&[("log.cleaner.backoff.ms", "4")]);
+    let settings = cleaner_settings(&given, Dynamic { cluster: &altered, ..Dynamic::default() });
+    let expected = CleanerSettings { enabled: false, backoff_ms: 4, dedupe_bytes: 2, bytes_per_second: 3.5 };
+    assert_eq!(settings, expected);
 }
 
 #[test]

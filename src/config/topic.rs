@@ -57,7 +57,7 @@ macro_rules! topic_settings {
 
 /// Every topic setting, by name.
 pub const SETTINGS: &[TopicSetting] = topic_settings! {
-    "cleanup.policy" List = "delete", Rule::ListOf(CLEANUP_POLICIES), Stored, [same("log.cleanup.policy")],
+    "cleanup.policy" List = "delete", Rule::ListOf(CLEANUP_POLICIES), Acts, [same("log.cleanup.policy")],
         "How old data leaves the topic: delete drops whole segments by age and size, compact keeps the latest record of \
          each key; both together do both, an empty list keeps everything. Records of a compacted topic must have a key.";
     "compression.gzip.level" Int = "-1", Rule::GzipLevel, Acts, [same("compression.gzip.level")],
@@ -69,7 +69,7 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
          broker recompress what arrives otherwise.";
     "compression.zstd.level" Int = "3", Rule::Between(-131_072, 22), Acts, [same("compression.zstd.level")],
         "The zstd level that the broker recompresses with where compression.type is zstd.";
-    "delete.retention.ms" Long = "86400000", Rule::Min(0), Stored, [same("log.cleaner.delete.retention.ms")],
+    "delete.retention.ms" Long = "86400000", Rule::Min(0), Acts, [same("log.cleaner.delete.retention.ms")],
         "How long a compacted topic keeps a deletion marker after it was cleaned, so that a reader that starts from the \
          beginning within this time sees the deletion.";
     "file.delete.delay.ms" Long = "60000", Rule::Min(0), Acts, [same("log.segment.delete.delay.ms")],
@@ -93,7 +93,7 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
     "local.retention.ms" Long = "-2", Rule::Min(-2), Nothing, [same("log.local.retention.ms")],
         "How long segments stay on the local disk of a topic in tiered storage; -2 means retention.ms. Ottla has no \
          tiered storage.";
-    "max.compaction.lag.ms" Long = "9223372036854775807", Rule::Min(1), Stored,
+    "max.compaction.lag.ms" Long = "9223372036854775807", Rule::Min(1), Acts,
         [same("log.cleaner.max.compaction.lag.ms")],
         "The longest that a record of a compacted topic may wait for its compaction.";
     "max.message.bytes" Int = "1048588", Rule::Min(0), Acts, [same("message.max.bytes")],
@@ -106,9 +106,9 @@ pub const SETTINGS: &[TopicSetting] = topic_settings! {
     "message.timestamp.type" String = "CreateTime", Rule::OneOf(TIMESTAMP_TYPES), Acts,
         [same("log.message.timestamp.type")],
         "Whose clock stamps a record: the producer's (CreateTime) or the broker's when it appends (LogAppendTime).";
-    "min.cleanable.dirty.ratio" Double = "0.5", Rule::Fraction, Stored, [same("log.cleaner.min.cleanable.ratio")],
+    "min.cleanable.dirty.ratio" Double = "0.5", Rule::Fraction, Acts, [same("log.cleaner.min.cleanable.ratio")],
         "The share of a compacted log that must be uncleaned before it is compacted again.";
-    "min.compaction.lag.ms" Long = "0", Rule::Min(0), Stored, [same("log.cleaner.min.compaction.lag.ms")],
+    "min.compaction.lag.ms" Long = "0", Rule::Min(0), Acts, [same("log.cleaner.min.compaction.lag.ms")],
         "The shortest that a record of a compacted topic stays uncompacted.";
     "min.insync.replicas" Int = "1", Rule::Min(1), Nothing, [same("min.insync.replicas")],
         "How many replicas must have a record before acks=all is answered. With one broker it is always one, as Kafka \

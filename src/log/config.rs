@@ -3,7 +3,7 @@
 use crate::wire::batch::{Compression, TimestampType};
 
 /// One topic's effective settings, as the log uses them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`.
     pub segment_bytes: u64,
@@ -35,6 +35,14 @@ pub struct LogConfig {
     pub compact: bool,
     /// `cleanup.policy` contains `delete`.
     pub delete: bool,
+    /// `min.cleanable.dirty.ratio`, from 0 to 1.
+    pub min_cleanable_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
     /// `retention.ms`; -1 for ever.
     pub retention_ms: i64,
     /// `retention.bytes`; -1 for no limit.
@@ -47,6 +55,13 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `preallocate`.
     pub preallocate: bool,
+}
+
+impl LogConfig {
+    /// The age at which a segment ends: that of a compacted topic must end early enough to be compacted in time.
+    pub fn max_segment_ms(&self) -> i64 {
+        if self.compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
 }
 
 /// Kafka 4.3's defaults.
@@ -69,6 +84,10 @@ impl Default for LogConfig {
             zstd_level: 3,
             compact: false,
             delete: true,
+            min_cleanable_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
             retention_ms: WEEK_MS,
             retention_bytes: -1,
             flush_messages: i64::MAX,

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no locks: time comes in as an argument, and what is decided here is carried out by `storage`.
 
+pub mod compaction;
 pub mod config;
 pub mod leader_epochs;
 pub mod producer_state;

@@ -31,7 +31,7 @@ pub struct ActiveSegment {
 /// Whether `batch`, offsets and timestamps assigned, must go into a new segment.
 pub fn should_roll(segment: &ActiveSegment, batch: &BatchHeader, config: &LogConfig, now: TimestampMs) -> bool {
     let full = segment.size.saturating_add(batch.size() as u64) > config.segment_bytes;
-    let aged = segment.size > 0 && age(segment, batch.max_timestamp, now) > config.segment_ms - segment.jitter_ms;
+    let aged = segment.size > 0 && age(segment, batch.max_timestamp, now) > config.max_segment_ms() - segment.jitter_ms;
     full || aged || indexes_full(segment, config) || !fits_relative(segment.base_offset, batch.last_offset())
 }
 
@@ -116,6 +116,15 @@ mod tests {
         let jittered = ActiveSegment { jitter_ms: 100, ..segment() };
         assert!(!rolls(&jittered, &batch(100, 101, 1_400), 0));
         assert!(rolls(&jittered, &batch(100, 101, 1_401), 0));
+    }
+
+    #[test]
+    fn a_compacted_topic_ends_its_segments_in_time_for_their_compaction() {
+        let config = LogConfig { compact: true, max_compaction_lag_ms: 200, ..config() };
+        assert!(!should_roll(&segment(), &batch(100, 101, 1_200), &config, TimestampMs(0)));
+        assert!(should_roll(&segment(), &batch(100, 101, 1_201), &config, TimestampMs(0)));
+        let other = LogConfig { compact: false, ..config };
+        assert!(!should_roll(&segment(), &batch(100, 101, 1_201), &other, TimestampMs(0)));
     }
 
     #[test]

@@ -299,6 +299,7 @@ impl MetadataStore {
     /// Makes all partitions known to the log manager; none is opened.
     fn register_all(&self) -> Result<(), StoreError> {
         let image = self.image.read();
+        self.configure_cleaner(&image);
         let default = self.log_config(&image, "")?;
         for topic in image.topics() {
             let own = image.overrides(&Resource::new(ResourceType::TOPIC, &*topic.name)).is_some();
@@ -351,6 +352,7 @@ impl MetadataStore {
             self.reconfigure(&image, topic);
         }
         if brokers_altered {
+            self.configure_cleaner(&image);
             image.topics().for_each(|topic| self.reconfigure(&image, topic));
         }
     }
@@ -362,6 +364,11 @@ impl MetadataStore {
         for index in topic.partitions.keys() {
             self.logs.register(TopicPartition::new(Arc::clone(&topic.name), *index), topic.id, config.clone());
         }
+    }
+
+    fn configure_cleaner(&self, image: &Image) {
+        let dynamic = decide::dynamic(image, self.config.node_id);
+        self.logs.configure_cleaner(config::cleaner_settings(&self.config, dynamic));
     }
 
     fn reconfigure(&self, image: &Image, topic: &Topic) {

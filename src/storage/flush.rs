@@ -142,6 +142,13 @@ impl LocalPartition {
                 }
             }
         }
+        // A segment may have been closed meanwhile, and nothing more come.
+        let again = !state.checkpoint_failed && !state.snapshots.is_empty() && self.ask_for_flush(&mut state);
+        drop(state);
+        if again && let Some(me) = self.me.upgrade() {
+            self.shared.workers.flush(me);
+        }
+        self.may_be_cleanable();
     }
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint, closing: bool) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The partitions of a data folder: opened lazily, created, deleted, flushed and closed.
 //!
-//! Opening the folder costs the same whatever it holds: the lock, `meta.properties` and two checkpoint files.
+//! Opening the folder costs the same whatever it holds: the lock, `meta.properties` and three checkpoint files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use uuid::Uuid;
 use super::PartitionLog;
 use super::boot_mark::BootMark;
 use super::checkpoint::{read_file, replace_file};
+use super::cleaner::{Cleaner, CleanerSettings, Pace};
+use super::cleaning::Cleaned;
 use super::disk::{Disk, VolumeSpace};
 use super::lock::FolderLock;
 use super::meta_properties::MetaProperties;
@@ -22,7 +24,7 @@ use super::recovery::{self, Opening};
 use super::workers::Workers;
 use crate::clock;
 use crate::log::config::LogConfig;
-use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
+use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TimestampMs, TopicId, TopicPartition};
 
 /// What an acknowledged acks=all record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +174,7 @@ impl LogManager {
             checkpoints: OffsetCheckpoints::open(&disk, &dir, on_disk)?,
             boot_mark,
             workers: Workers::new(),
+            cleaner: Cleaner::default(),
             durability: config.durability,
             producer_id_expiration_ms: config.producer_id_expiration_ms,
             disk,
@@ -199,6 +202,18 @@ impl LogManager {
     /// The folder's own id.
     pub fn directory_id(&self) -> Uuid {
         self.meta.directory_id.unwrap_or_default()
+    }
+
+    /// What its partitions share, for tests to look at.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// A partition that was opened, for tests to look into.
+    #[cfg(test)]
+    pub(super) fn opened_partition(&self, topic: &str, partition: PartitionIndex) -> Option<Arc<LocalPartition>> {
+        self.topics.read().get(topic)?.get(&partition)?.log.get().cloned()
     }
 
     /// The data folder.
@@ -284,6 +299,29 @@ impl LogManager {
         }
     }
 
+    /// Switches the compaction of logs on or off, or takes over changed settings; it is off until this is called.
+    pub fn configure_cleaner(&self, settings: CleanerSettings) {
+        self.shared.cleaner.configure(&self.shared, settings);
+    }
+
+    /// Compacts one partition now and here, whether it is worth it or not: all that may be compacted at `now`, or as
+    /// much of it as there is memory for keys. `None` when there is nothing to compact.
+    pub fn clean(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        now: TimestampMs,
+    ) -> Option<Result<Cleaned, StorageError>> {
+        let slot = Arc::clone(self.topics.read().get(topic)?.get(&partition)?);
+        let log = match self.opened(&slot)? {
+            Ok(log) => log,
+            Err(error) => return Some(Err(error)),
+        };
+        let settings = self.shared.cleaner.settings();
+        let cleaned = log.clean(settings.dedupe_bytes, &Pace::new(None, settings.bytes_per_second), now);
+        cleaned.map_err(|error| io_error("compacting", &log.dir, std::io::Error::other(error.to_string()))).transpose()
+    }
+
     /// Wakes everybody who watches a partition, as if something had changed there.
     pub fn wake_readers(&self) {
         self.slots().iter().filter_map(|slot| slot.log.get()).for_each(|log| log.wake_readers());
@@ -335,7 +373,7 @@ impl LogManager {
     /// Flushes everything, writes checkpoints and producer snapshots, leaves the clean-shutdown marker, frees the lock.
     pub fn close(&self) -> Result<(), StorageError> {
         let Some(lock) = self.lock.lock().take() else { return Ok(()) };
-        self.shared.workers.stop();
+        self.stop();
         if self.shared.durability == Durability::Memory {
             return Ok(());
         }
@@ -368,6 +406,11 @@ impl LogManager {
         }
         drop(lock);
         Ok(())
+    }
+
+    fn stop(&self) {
+        self.shared.cleaner.stop();
+        self.shared.workers.stop();
     }
 
     fn slot(&self, partition: &TopicPartition, topic: TopicId, config: LogConfig) -> Arc<Slot> {
@@ -480,7 +523,7 @@ impl LogManager {
 
 impl Drop for LogManager {
     fn drop(&mut self) {
-        self.shared.workers.stop();
+        self.stop();
     }
 }
 

@@ -2,6 +2,10 @@
 
 mod boot_mark;
 pub mod checkpoint;
+mod cleaner;
+mod cleaning;
+#[cfg(test)]
+mod cleaning_tests;
 #[cfg(test)]
 mod contract_tests;
 pub mod disk;
@@ -32,11 +36,14 @@ mod scan;
 mod segment;
 mod segment_index;
 mod state;
+mod swap;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod time_index;
 mod timestamps;
 mod workers;
 
+pub use cleaner::CleanerSettings;
+pub use cleaning::Cleaned;
 pub use log_manager::{Durability, LogManager, StorageConfig, StorageError};
 pub use partition_log::PartitionLog;

@@ -1,4 +1,5 @@
-//! `recovery-point-offset-checkpoint` and `log-start-offset-checkpoint` of a data folder: all partitions in one file.
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint` and `cleaner-offset-checkpoint` of a data folder: all
+//! partitions in one file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,21 +17,24 @@ use crate::types::{Offset, TopicPartition};
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// Where a partition begins, if that is past its first segment's beginning.
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
+/// Up to where a partition was compacted.
+const CLEANED: &str = "cleaner-offset-checkpoint";
 /// Kafka's high watermarks; on one node they are the ends of the logs.
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 
-/// Both files of one data folder.
+/// The files of one data folder.
 #[derive(Debug)]
 pub(super) struct OffsetCheckpoints {
     recovery_points: OffsetFile,
     log_starts: OffsetFile,
+    cleaned: OffsetFile,
 }
 
 impl OffsetCheckpoints {
-    /// Reads both files; missing ones are empty.
+    /// Reads the files; missing ones are empty.
     pub fn open(disk: &Arc<dyn Disk>, dir: &Path, on_disk: bool) -> Result<Self, StorageError> {
         let file = |name| OffsetFile::open(disk, dir.join(name), on_disk);
-        Ok(Self { recovery_points: file(RECOVERY_POINTS)?, log_starts: file(LOG_STARTS)? })
+        Ok(Self { recovery_points: file(RECOVERY_POINTS)?, log_starts: file(LOG_STARTS)?, cleaned: file(CLEANED)? })
     }
 
     /// Where recovery of a partition begins.
@@ -60,11 +64,24 @@ impl OffsetCheckpoints {
         self.log_starts.write()
     }
 
+    /// Up to where a partition was compacted.
+    pub fn cleaned(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.cleaned.get(partition)
+    }
+
+    /// Notes up to where a partition was compacted, durably once this returns.
+    pub fn move_cleaned(&self, partition: &TopicPartition, to: Offset) -> io::Result<()> {
+        self.cleaned.set(partition, Some(to));
+        self.cleaned.write()
+    }
+
     /// Forgets a deleted partition; a new one of the same name must not inherit anything.
     pub fn forget(&self, partition: &TopicPartition) -> io::Result<()> {
         self.recovery_points.set(partition, None);
         self.log_starts.set(partition, None);
+        self.cleaned.set(partition, None);
         self.recovery_points.write()?;
+        self.cleaned.write()?;
         self.log_starts.write()
     }
 

@@ -171,6 +171,17 @@ fn space(_path: &Path) -> Option<VolumeSpace> {
     None
 }
 
+/// Lets every other thread go first. Best effort: without it the calling thread is as good as any.
+#[cfg(target_os = "linux")]
+pub(super) fn lower_priority() {
+    // Linux takes a process for a thread here: zero is the caller alone.
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
+/// Elsewhere the whole process would step back.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn lower_priority() {}
+
 /// Keeps Apache Kafka out of the folder as well: Java locks files with POSIX record locks, which flock does not see.
 #[cfg(unix)]
 pub(super) fn lock_against_java(file: &File) -> io::Result<()> {

@@ -9,6 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::boot_mark::BootMark;
+use super::cleaner::Cleaner;
+use super::cleaning::Cleaning;
 use super::disk::Disk;
 use super::flush::Maintenance;
 use super::log_manager::Durability;
@@ -36,6 +38,7 @@ pub(super) struct Shared {
     pub workers: Workers,
     pub checkpoints: OffsetCheckpoints,
     pub boot_mark: BootMark,
+    pub cleaner: Cleaner,
 }
 
 /// One partition of the local storage.
@@ -49,6 +52,7 @@ pub struct LocalPartition {
     pub(super) cursors: Mutex<Cursors>,
     /// Held while files beside the log are written, so that a deletion finds nobody at it.
     pub(super) maintenance: Mutex<Maintenance>,
+    pub(super) cleaning: Cleaning,
     pub(super) me: Weak<Self>,
 }
 
@@ -59,6 +63,8 @@ struct Afterwards {
     flush: bool,
     /// `flush.ms`, when nobody waits for it yet.
     timer: Option<i64>,
+    /// A closed segment, or the end of a transaction, may be something to compact.
+    cleanable: bool,
 }
 
 impl LocalPartition {
@@ -87,7 +93,9 @@ impl LocalPartition {
         if should_roll(state, &header, config, now) {
             self.roll(state, config, now).map_err(|error| self.storage_error("cannot open a new segment", &error))?;
             afterwards.flush = self.ask_for_flush(state);
+            afterwards.cleanable = config.compact;
         }
+        afterwards.cleanable |= config.compact && header.is_control();
         batch::assign_offset(batch, header.base_offset, header.partition_leader_epoch);
         let position = self.write(state, batch)?;
         took(state, &Found { position, header }, now);
@@ -212,6 +220,9 @@ impl PartitionLog for LocalPartition {
         if let Some(delay_ms) = afterwards.timer {
             self.flush_later(delay_ms);
         }
+        if afterwards.cleanable {
+            self.may_be_cleanable();
+        }
         let mut appended = result?;
         if !appended.duplicate {
             appended.log_append_time = log_append_time;
@@ -288,6 +299,7 @@ impl PartitionLog for LocalPartition {
         if flush && let Some(me) = self.me.upgrade() {
             self.shared.workers.flush(me);
         }
+        self.may_be_cleanable();
     }
 
     fn size(&self) -> u64 {

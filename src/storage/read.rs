@@ -23,12 +23,13 @@ pub(super) struct Cursors {
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
     offset: Offset,
-    segment: Offset,
+    /// Base offset and version: a position means nothing in a segment that was compacted since.
+    segment: (Offset, u32),
     position: u64,
 }
 
 impl Cursors {
-    fn position_for(&self, segment: Offset, offset: Offset) -> Option<u64> {
+    fn position_for(&self, segment: (Offset, u32), offset: Offset) -> Option<u64> {
         let found = self.places.iter().flatten().find(|place| place.offset == offset && place.segment == segment);
         found.map(|place| place.position)
     }
@@ -58,7 +59,8 @@ struct Plan {
     position: Option<u64>,
     offsets: LogOffsets,
     limit: Offset,
-    is_last: bool,
+    /// Where the next segment begins, if there is one.
+    next_segment: Option<Offset>,
     interval: u64,
 }
 
@@ -79,26 +81,29 @@ impl LocalPartition {
         bound: ReadBound,
         at_least_one: bool,
     ) -> Result<ReadResult, ReadError> {
-        let mut skipped = 0;
+        // Where to look: further on once a segment has nothing. Not by counting segments, which compaction joins.
+        let mut at = from;
         loop {
-            let plan = self.plan_read(from, bound, skipped)?;
+            let plan = self.plan_read(from, at, bound)?;
             let nothing = ReadResult { records: None, next_offset: from, offsets: plan.offsets, is_full: false };
             if from >= plan.limit {
                 return Ok(nothing);
             }
-            let range = self.range(&plan, from, max_bytes, at_least_one).map_err(|error| read_error(from, error))?;
+            let range = self.range(&plan, at, max_bytes, at_least_one).map_err(|error| read_error(at, error))?;
             match range {
                 Search::Found(range) => return self.result(from, &plan, &range),
                 Search::TooLarge => return Ok(ReadResult { is_full: true, ..nothing }),
                 Search::Hidden => return Ok(nothing),
                 // Only a segment that is read to its end leads to the next one (rule 26).
-                Search::End if plan.is_last => return Ok(nothing),
-                Search::End => skipped += 1,
+                Search::End => match plan.next_segment {
+                    Some(next) => at = at.max(next),
+                    None => return Ok(nothing),
+                },
             }
         }
     }
 
-    fn plan_read(&self, from: Offset, bound: ReadBound, skipped: usize) -> Result<Plan, ReadError> {
+    fn plan_read(&self, from: Offset, at: Offset, bound: ReadBound) -> Result<Plan, ReadError> {
         let interval = self.config.read().index_interval_bytes;
         let state = self.state.lock();
         if state.deleted {
@@ -108,20 +113,19 @@ impl LocalPartition {
         if from < offsets.log_start || from > offsets.log_end {
             return Err(ReadError::OutOfRange { offset: from, start: offsets.log_start, end: offsets.log_end });
         }
-        let at = (state.segment_for(from) + skipped).min(state.segments.len().saturating_sub(1));
-        let is_last = at + 1 == state.segments.len();
-        let Some(found) = state.segments.get(at) else {
+        let number = state.segment_for(at);
+        let next_segment = state.segments.get(number + 1).map(|next| next.segment.base());
+        let Some(found) = state.segments.get(number) else {
             return Err(ReadError::Storage(format!("{} has no segments", self.name)));
         };
         let segment = Arc::clone(&found.segment);
-        let base = segment.base();
-        let recent = if is_last { state.recent.position_for(from) } else { None };
-        let position = if skipped > 0 { Some(0) } else { recent };
+        let position = if next_segment.is_none() { state.recent.position_for(at) } else { None };
         let limit = state.limit(bound, &offsets);
         let size = found.size;
         drop(state);
-        let position = position.or_else(|| self.cursors.lock().position_for(base, from));
-        Ok(Plan { segment, size, position, offsets, limit, is_last, interval })
+        let identity = (segment.base(), segment.version());
+        let position = position.or_else(|| self.cursors.lock().position_for(identity, at));
+        Ok(Plan { segment, size, position, offsets, limit, next_segment, interval })
     }
 
     fn range(&self, plan: &Plan, from: Offset, max_bytes: usize, at_least_one: bool) -> Result<Search, ScanError> {
@@ -132,6 +136,8 @@ impl LocalPartition {
             None => plan.segment.with_index(plan.size, plan.interval, |index| index.position_for(from))?,
         };
         let first = match find(&mut scanner, hint, from) {
+            // A remembered place is exact: the next batch begins there, be there a gap in the offsets, or the segment ends.
+            Ok(first) if plan.position.is_some() => first,
             Ok(Some(first)) if hint == 0 || first.position > hint || first.header.base_offset <= from => Some(first),
             Ok(None) if hint == 0 => None,
             Err(ScanError::Io(error)) => return Err(error.into()),
@@ -153,7 +159,8 @@ impl LocalPartition {
     fn result(&self, from: Offset, plan: &Plan, range: &Range) -> Result<ReadResult, ReadError> {
         let file = plan.segment.log().map_err(|error| ReadError::Storage(error.to_string()))?;
         let position = range.position + range.length as u64;
-        let cursor = Cursor { offset: range.next_offset, segment: plan.segment.base(), position };
+        let segment = (plan.segment.base(), plan.segment.version());
+        let cursor = Cursor { offset: range.next_offset, segment, position };
         self.cursors.lock().advance(from, cursor);
         let records = FileSlice { file: Arc::clone(file), position: range.position, length: range.length };
         let Range { next_offset, is_full, .. } = *range;
@@ -218,5 +225,19 @@ pub(super) fn read_error(from: Offset, error: ScanError) -> ReadError {
     match error {
         ScanError::Io(error) => ReadError::Storage(error.to_string()),
         ScanError::Invalid { .. } => ReadError::Corrupt { offset: from, reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_segment_that_was_rewritten_since_is_not_used() {
+        let mut cursors = Cursors::default();
+        let place = |version| Cursor { offset: Offset(7), segment: (Offset(0), version), position: 99 };
+        cursors.advance(Offset(5), place(0));
+        assert_eq!(cursors.position_for((Offset(0), 0), Offset(7)), Some(99));
+        assert_eq!(cursors.position_for((Offset(0), 1), Offset(7)), None);
     }
 }

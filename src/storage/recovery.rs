@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 
 use super::checkpoint::{decode_epochs, read_file};
+use super::cleaning::Cleaning;
 use super::disk::Disk;
 use super::flush::{EPOCHS, Maintenance};
 use super::log_manager::{StorageError, doomed_name};
@@ -18,6 +19,7 @@ use super::read::Cursors;
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::{IndexBuilder, Segment, file_name, parse_file_name};
 use super::state::{ActiveTail, FlushState, Recent, SegmentState, State, Watchers};
+use super::swap;
 use crate::log::config::LogConfig;
 use crate::log::leader_epochs::LeaderEpochs;
 use crate::log::producer_state::ProducerStates;
@@ -99,7 +101,7 @@ pub(super) fn open(shared: &Arc<Shared>, opening: Opening) -> Result<Arc<LocalPa
     };
     let folder = prepare_folder(shared, &opening)?;
     let (state, maintenance) = load(shared, &opening, folder).map_err(context)?;
-    Ok(Arc::new_cyclic(|me: &Weak<LocalPartition>| LocalPartition {
+    let partition = Arc::new_cyclic(|me: &Weak<LocalPartition>| LocalPartition {
         name: opening.name,
         dir: opening.dir,
         shared: Arc::clone(shared),
@@ -107,8 +109,11 @@ pub(super) fn open(shared: &Arc<Shared>, opening: Opening) -> Result<Arc<LocalPa
         state: Mutex::new(state),
         cursors: Mutex::new(Cursors::default()),
         maintenance: Mutex::new(maintenance),
+        cleaning: Cleaning::default(),
         me: me.clone(),
-    }))
+    });
+    partition.may_be_cleanable();
+    Ok(partition)
 }
 
 /// In which state a partition's folder was found.
@@ -194,27 +199,18 @@ fn load(shared: &Arc<Shared>, opening: &Opening, folder: Prepared) -> Result<(St
 }
 
 /// What is in the folder; leftovers of interrupted deletions and cleanings go.
-fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Listing> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, ScanError> {
+    swap::recover(disk, dir)?;
     let mut listing = Listing::default();
     let mut indexes = Vec::new();
-    let mut leftovers = Vec::new();
     for path in disk.read_dir(dir)? {
         match parse_file_name(&path) {
             Some((base, ".log")) => listing.segments.push(base),
             Some((offset, ".snapshot")) => listing.snapshots.push(offset),
             Some((base, ".index" | ".timeindex" | ".txnindex")) => indexes.push((base, path)),
-            Some((_, suffix)) if suffix.rsplit('.').next() == Some("swap") => {
-                let message = format!(
-                    "Apache Kafka stopped while it replaced segments: {} is left. Let Kafka open the folder once",
-                    path.display()
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-            }
-            Some((_, suffix)) if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => leftovers.push(path),
             _ => {}
         }
     }
-    leftovers.iter().try_for_each(|path| disk.remove_file(path))?;
     listing.segments.sort_unstable();
     listing.snapshots.sort_unstable();
     for (base, path) in indexes {

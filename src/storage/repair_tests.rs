@@ -232,19 +232,3 @@ fn the_largest_timestamp_is_one_that_readers_may_see() {
     let found = log.max_timestamp().unwrap().unwrap();
     assert_eq!((found.offset, found.timestamp), (Offset(0), TimestampMs(5)));
 }
-
-#[test]
-fn a_folder_that_kafka_left_in_the_middle_of_a_swap_is_refused_untouched() {
-    let disk = FaultyDisk::new();
-    let manager = open(&disk, Durability::Fsync);
-    drop((create(&manager, LogConfig::default()), manager));
-    let left = ["/data/t-0/00000000000000000000.log.swap", "/data/t-0/00000000000000000000.log.deleted"];
-    for path in left {
-        disk.open(Path::new(path)).unwrap();
-    }
-    let Err(refused) = try_create(&open(&disk, Durability::Fsync), 7, LogConfig::default()) else {
-        panic!("it was opened")
-    };
-    assert!(refused.to_string().contains("t-0"), "{refused}");
-    assert!(left.iter().all(|path| disk.exists(Path::new(path))));
-}

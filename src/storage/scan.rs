@@ -176,7 +176,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Copies one whole batch, for reading its records. Its size was checked against the file's.
-    pub fn copy(&mut self, found: &Found) -> io::Result<Vec<u8>> {
+    pub fn copy(&self, found: &Found) -> io::Result<Vec<u8>> {
         let mut batch = vec![0; found.header.size()];
         let count = self.file.read_at(&mut batch, found.position)?;
         batch.truncate(count);

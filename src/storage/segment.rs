@@ -27,7 +27,8 @@ impl MaxTimestamp {
     /// Takes over a batch's, if it is larger.
     pub fn include(this: &mut Option<Self>, found: &Found) {
         let timestamp = found.header.max_timestamp;
-        if timestamp.0 >= 0 && this.is_none_or(|known| timestamp > known.timestamp) {
+        // A batch that was emptied keeps its timestamp, but no record has it any more.
+        if found.header.record_count != 0 && timestamp.0 >= 0 && this.is_none_or(|known| timestamp > known.timestamp) {
             *this = Some(Self { timestamp, offset: found.header.last_offset() });
         }
     }
@@ -37,6 +38,8 @@ impl MaxTimestamp {
 #[derive(Debug)]
 pub struct Segment {
     base: Offset,
+    /// How often what lies under this name was rewritten since the log was opened: tells the versions apart.
+    version: u32,
     dir: Arc<Path>,
     disk: Arc<dyn Disk>,
     log: OnceLock<Arc<dyn DiskFile>>,
@@ -46,7 +49,18 @@ pub struct Segment {
 impl Segment {
     /// A segment whose files are opened when they are needed.
     pub fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, base: Offset) -> Self {
-        Self { base, dir, disk, log: OnceLock::new(), index: Mutex::new(None) }
+        Self { base, version: 0, dir, disk, log: OnceLock::new(), index: Mutex::new(None) }
+    }
+
+    /// The segment that takes the place of this one, with files of its own under the same names.
+    pub fn successor(&self) -> Self {
+        let next = Self::new(Arc::clone(&self.disk), Arc::clone(&self.dir), self.base);
+        Self { version: self.version.wrapping_add(1), ..next }
+    }
+
+    /// Which version of the segment under this name it is.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// The offset it is named after.
@@ -236,6 +250,15 @@ pub fn parse_file_name(path: &Path) -> Option<(Offset, &str)> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_and_its_successor_are_told_apart() {
+        let disk = Arc::new(crate::storage::memory_disk::MemoryDisk::new());
+        let segment = Segment::new(disk, Path::new("/d").into(), Offset(3));
+        let next = segment.successor();
+        assert_eq!((next.base(), next.path(".log")), (segment.base(), segment.path(".log")));
+        assert_ne!(next.version(), segment.version());
+    }
 
     #[test]
     fn file_names_are_kafkas() {

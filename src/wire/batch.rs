@@ -27,6 +27,8 @@ pub(super) const LOG_APPEND_TIME: i16 = 0x08;
 pub(super) const TRANSACTIONAL: i16 = 0x10;
 /// Attribute bit 5: a control batch.
 pub(super) const CONTROL: i16 = 0x20;
+/// Attribute bit 6: the base timestamp is a delete horizon.
+const DELETE_HORIZON: i16 = 0x40;
 
 /// Why bytes are not a record batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -229,7 +231,25 @@ impl BatchHeader {
 
     /// Whether the base timestamp is a delete horizon (KIP-534).
     pub fn has_delete_horizon(&self) -> bool {
-        self.attributes & 0x40 != 0
+        self.attributes & DELETE_HORIZON != 0
+    }
+
+    /// From when on compaction may drop the batch's tombstones, or its marker (KIP-534); `None` where that is not set.
+    pub fn delete_horizon(&self) -> Option<TimestampMs> {
+        self.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// The same batch with this delete horizon: its records' timestamps count from there.
+    #[must_use]
+    pub fn with_delete_horizon(self, horizon: TimestampMs) -> Self {
+        Self { attributes: self.attributes | DELETE_HORIZON, base_timestamp: horizon, ..self }
+    }
+
+    /// What stays of a batch whose records are gone: offsets, sequences and the largest timestamp.
+    #[must_use]
+    pub fn emptied(self) -> Self {
+        let attributes = self.attributes & !(CODEC | DELETE_HORIZON);
+        Self { attributes, base_timestamp: TimestampMs::NONE, record_count: 0, ..self }
     }
 
     /// Whether an idempotent producer wrote it.

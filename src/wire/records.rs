@@ -19,6 +19,9 @@ pub enum RecordsError {
     /// The attributes name no codec.
     #[error("the batch's attributes {0:#06x} name a codec that does not exist")]
     UnknownCodec(i16),
+    /// A record is not whole.
+    #[error("the records are malformed: {0}")]
+    Malformed(#[from] WireError),
     /// The records do not decompress.
     #[error(transparent)]
     Decompress(#[from] DecompressError),
@@ -117,6 +120,11 @@ impl<'a> Records<'a> {
     /// The records in `section`, of which there should be `count` and nothing else.
     pub const fn new(section: &'a [u8], count: i32) -> Self {
         Self { section: Reader::new(section), left: count }
+    }
+
+    /// Bytes of the section that were walked: where the next record begins.
+    pub const fn position(&self) -> usize {
+        self.section.position()
     }
 
     fn record(&mut self) -> Result<Record<'a>, WireError> {
@@ -244,20 +252,8 @@ impl BatchBuilder {
         self.last_offset_delta = offset_delta;
         self.count += 1;
 
-        let record = &mut self.scratch;
-        record.clear();
-        record.push(0);
-        writer::varlong(record, timestamp.0.wrapping_sub(self.first_timestamp.0));
-        writer::varint(record, offset_delta);
-        put_length_prefixed(record, key);
-        put_length_prefixed(record, value);
-        writer::varint(record, headers.len() as i32);
-        for (key, value) in headers {
-            put_length_prefixed(record, Some(key));
-            put_length_prefixed(record, value);
-        }
-        writer::varint(&mut self.section, record.len() as i32);
-        self.section.extend_from_slice(record);
+        let timestamp_delta = timestamp.0.wrapping_sub(self.first_timestamp.0);
+        put_record(&mut self.section, &mut self.scratch, (offset_delta, timestamp_delta), key, value, headers);
     }
 
     /// How many records there are.
@@ -301,6 +297,31 @@ impl BatchBuilder {
         };
         Ok(Some(header.encode(&section)))
     }
+}
+
+/// Adds a record to a section: its offset and timestamp as they differ from the batch's base, then what it holds.
+/// `scratch` takes its fields before their length is known.
+pub(crate) fn put_record<'h>(
+    section: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    (offset_delta, timestamp_delta): (i32, i64),
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
+) {
+    scratch.clear();
+    scratch.push(0);
+    writer::varlong(scratch, timestamp_delta);
+    writer::varint(scratch, offset_delta);
+    put_length_prefixed(scratch, key);
+    put_length_prefixed(scratch, value);
+    writer::varint(scratch, headers.len() as i32);
+    for (key, value) in headers {
+        put_length_prefixed(scratch, Some(key));
+        put_length_prefixed(scratch, value);
+    }
+    writer::varint(section, scratch.len() as i32);
+    section.extend_from_slice(scratch);
 }
 
 fn put_length_prefixed(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
