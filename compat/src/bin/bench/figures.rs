@@ -6,6 +6,7 @@ use std::time::Duration;
 use ottla_compat::{Broker, Durability, Program, Settings, probe};
 
 use crate::first;
+use crate::groups::{self, Protocol};
 use crate::load;
 use crate::memory;
 use crate::performance::Performance;
@@ -25,6 +26,10 @@ pub struct Scale {
     pub connections: usize,
     /// Records of 1 KiB in the log that is killed.
     pub killed: u64,
+    /// Groups of ten that settle at one time.
+    pub groups: usize,
+    /// How long to commit.
+    pub commits: Duration,
     /// The same, of the log that shows that its length does not matter; 0 to leave that out.
     pub killed_long: u64,
 }
@@ -38,6 +43,8 @@ impl Scale {
         latency: Duration::from_secs(5),
         connections: 10_000,
         killed: 500_000,
+        groups: 1_000,
+        commits: Duration::from_secs(5),
         killed_long: 10_000_000,
     };
 
@@ -49,6 +56,8 @@ impl Scale {
         latency: Duration::from_secs(2),
         connections: 2_000,
         killed: 100_000,
+        groups: 100,
+        commits: Duration::from_secs(2),
         killed_long: 0,
     };
 }
@@ -89,12 +98,18 @@ impl Run<'_> {
             return Ok(values);
         }
         // Kafka keeps a deleted topic's files for a minute; nothing here is deleted.
-        let mut broker = Broker::start(program, Settings::default().durability(self.durability))?;
+        let settings = Settings::default()
+            .durability(self.durability)
+            // Groups are given what is theirs as soon as it is known.
+            .set("group.initial.rebalance.delay.ms", "0")
+            .set("group.consumer.assignment.interval.ms", "0");
+        let mut broker = Broker::start(program, settings)?;
         values.push(("start, ms".to_owned(), millis(broker.started_in())));
         self.idle(&mut broker, &mut values)?;
         self.idle_connections(&mut broker, &mut values)?;
         self.throughput(&mut broker, &mut values)?;
         self.latency(&mut broker, &mut values)?;
+        self.groups(&broker, &mut values)?;
         if self.wants("memory after the load, MB") {
             values.push((self.name("memory after the load, MB"), megabytes(broker.process()?.resident()?)));
         }
@@ -110,6 +125,7 @@ impl Run<'_> {
             || ["start, ms", "idle memory, MB", "idle CPU, %", "memory after the load, MB"]
                 .iter()
                 .any(|name| self.wants(name))
+            || GROUPS.iter().any(|name| self.wants(name))
             || [PER_CONNECTION, KILLED, KILLED_LONG, TERMINATED].iter().any(|name| self.wants(name))
     }
 
@@ -216,6 +232,31 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn groups(&self, broker: &Broker, values: &mut Values) -> io::Result<()> {
+        if !GROUPS.iter().any(|name| self.wants(name)) {
+            return Ok(());
+        }
+        let address = broker.address();
+        load::create_topic(&broker.bootstrap(), GROUPS_TOPIC, GROUPS_PARTITIONS)?;
+        groups::wait_for_coordinator(address)?;
+        let partitions = usize::try_from(GROUPS_PARTITIONS).unwrap_or(0);
+        let rebalance = |protocol, members| groups::rebalance(address, protocol, members, GROUPS_TOPIC, partitions);
+        let mut figure = |name: &str, measure: &dyn Fn() -> io::Result<f64>| {
+            if self.wants(name) {
+                (self.progress)(&self.name(name));
+                values.push((self.name(name), measure()?));
+            }
+            Ok::<_, io::Error>(())
+        };
+        let [classic_10, classic_100, consumer_10, consumer_100, settle, commits] = GROUPS;
+        figure(classic_10, &|| rebalance(Protocol::Classic, 10))?;
+        figure(classic_100, &|| rebalance(Protocol::Classic, 100))?;
+        figure(consumer_10, &|| rebalance(Protocol::Consumer, 10))?;
+        figure(consumer_100, &|| rebalance(Protocol::Consumer, 100))?;
+        figure(commits, &|| groups::commits(address, GROUPS_TOPIC, self.scale.commits))?;
+        figure(settle, &|| groups::settle(address, self.scale.groups, 10))
+    }
+
     fn restart(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
         for (name, records) in [(KILLED, self.scale.killed), (KILLED_LONG, self.scale.killed_long)] {
             // How a longer log is recovered shows once.
@@ -246,6 +287,17 @@ impl Run<'_> {
     }
 }
 
+/// What is measured of groups.
+const GROUPS: [&str; 6] = [
+    "one more in a classic group of 10, ms",
+    "one more in a classic group of 100, ms",
+    "one more in a consumer group of 10, ms",
+    "one more in a consumer group of 100, ms",
+    "classic groups of 10 members settle, s",
+    "commits, 16 clients, per second",
+];
+const GROUPS_TOPIC: &str = "groups";
+const GROUPS_PARTITIONS: i32 = 200;
 const PER_CONNECTION: &str = "resident KiB per idle connection";
 const KILLED: &str = "kill -9 to first acked produce, ms";
 const KILLED_LONG: &str = "the same after 10 GB into one partition, ms";

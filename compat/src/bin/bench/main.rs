@@ -2,7 +2,9 @@
 
 mod figures;
 mod first;
+mod groups;
 mod load;
+mod members;
 mod memory;
 mod performance;
 mod table;

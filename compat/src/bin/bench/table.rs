@@ -65,7 +65,7 @@ impl Table {
 }
 
 fn better(figure: &str, ours: f64, theirs: f64) -> String {
-    let more_is_better = figure.contains("msg/s") && !figure.contains("CPU");
+    let more_is_better = (figure.contains("msg/s") || figure.contains("per second")) && !figure.contains("CPU");
     let (good, bad) = if more_is_better { (ours, theirs) } else { (theirs, ours) };
     // Below the resolution of what is measured a ratio says nothing.
     if bad <= 0.0 { "-".to_owned() } else { format!("{:.2}x", good / bad) }
