@@ -15,6 +15,7 @@ mod admin;
 mod bad_input;
 mod crash;
 mod dataset;
+mod examples;
 mod fetch;
 mod produce;
 mod serve;

@@ -1,0 +1,48 @@
+//! At least once: the consumer commits after it has processed, so that a crash in between processes the record in
+//! flight twice.
+//!
+//!     cargo run --example at_least_once -- 127.0.0.1:9092
+
+mod support;
+
+use std::error::Error;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use support::{CRASHES_AT, Processed, Quiet, Scene};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    show(&support::address())
+}
+
+/// Consumes with a crash, goes on with a second consumer, and says what that comes to.
+pub fn show(bootstrap: &str) -> Result<(), Box<dyn Error>> {
+    let scene = Scene::set_up(bootstrap, "at-least-once")?;
+    let mut processed = Processed::default();
+    consume(scene.consumer()?, &mut processed, Some(CRASHES_AT))?;
+    println!("the first consumer crashed: record {CRASHES_AT} is processed and not committed; a second one takes over");
+    consume(scene.consumer()?, &mut processed, None)?;
+    processed.must_be(2)?;
+    println!(
+        "At least once: record {CRASHES_AT} was processed twice, and none is lost. The second consumer began at the \
+         committed offset, which was still before it."
+    );
+    Ok(())
+}
+
+/// Processes, then commits, up to the end of the partition. The consumer is gone when this returns: one that crashes
+/// goes without another word about its offsets.
+fn consume(
+    consumer: BaseConsumer<Quiet>,
+    processed: &mut Processed,
+    crashes_at: Option<usize>,
+) -> Result<(), Box<dyn Error>> {
+    while let Some((number, message)) = support::next(&consumer)? {
+        processed.process(number)?;
+        if crashes_at == Some(number) {
+            return Ok(());
+        }
+        // The offset after this record; it is on the broker's disk when this returns.
+        consumer.commit_message(&message, CommitMode::Sync)?;
+    }
+    Ok(())
+}
