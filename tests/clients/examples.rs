@@ -1,5 +1,8 @@
 //! The examples of the repository show what they say; they fail by themselves where that does not happen.
 
+// Each example is a program of its own, and both load what they share.
+#![allow(clippy::duplicate_mod)]
+
 use crate::harness::broker;
 
 #[allow(dead_code)]
