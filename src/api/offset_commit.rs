@@ -14,14 +14,15 @@ use crate::wire::produce::TopicRef;
 
 /// One turn of the group; answers once the offsets are durable.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
-    let (version, correlation_id) = (request.header.api_version, request.header.correlation_id);
-    let body = decode(version, &request.body)?;
+    let Request { header, body, .. } = request;
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let body = decode(version, &body)?;
     let topics: Vec<_> = {
         let image = broker.metadata.image();
         body.topics.iter().map(|topic| find(&image, &topic.topic)).collect()
     };
     if topics.iter().all(Result::is_err) && !topics.is_empty() {
-        let answer = answer(&body, &topics, |_| ErrorCode::NONE);
+        let answer = answer(&body, &topics, || ErrorCode::NONE);
         return Ok(Reply::Now(encode_response(version, correlation_id, &answer)?.into()));
     }
     let commit = commit(&body, &topics);
@@ -29,7 +30,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     coordinated_frame(outcome, move |result| {
         let codes = result.flatten();
         let mut next = codes.iter().flatten().copied();
-        let code = |()| match &codes {
+        let code = || match &codes {
             Ok(_) => next.next().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
             Err(code) => *code,
         };
@@ -72,11 +73,11 @@ fn commit(body: &OffsetCommitRequest, topics: &[Result<Arc<Topic>, ErrorCode>]) 
 fn answer(
     body: &OffsetCommitRequest,
     topics: &[Result<Arc<Topic>, ErrorCode>],
-    mut code: impl FnMut(()) -> ErrorCode,
+    mut code: impl FnMut() -> ErrorCode,
 ) -> OffsetCommitResponse {
     let topics = body.topics.iter().zip(topics).map(|(asked, topic)| {
         let partitions = asked.partitions.iter().map(|partition| {
-            let code = topic.as_ref().map_or_else(|missing| *missing, |_| code(()));
+            let code = topic.as_ref().map_or_else(|missing| *missing, |_| code());
             (partition.index, code)
         });
         CommittedTopic { topic: asked.topic.clone(), partitions: partitions.collect() }

@@ -22,8 +22,9 @@ const IDS: i16 = 10;
 
 /// One turn for each group.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
-    let (version, correlation_id) = (request.header.api_version, request.header.correlation_id);
-    let body = wire::decode(version, &request.body)?;
+    let Request { header, body, .. } = request;
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let body = wire::decode(version, &body)?;
     let outcomes = body.groups.iter().map(|group| fetch(broker, group)).collect();
     coordinated_frame(Outcome::all(outcomes), move |results| {
         let results = results.unwrap_or_default().into_iter().map(Result::flatten);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::World;
-use crate::group::records::{Decoded, Record};
+use crate::group::records::Record;
 use crate::group::shard::Shard;
 use crate::storage::replay::{ReplayError, each_record};
 use crate::storage::{PartitionLog, StorageError};
@@ -40,11 +40,11 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
         }
         let Some(key) = record.key else { return Ok(()) };
         match Record::decode(key, record.value).map_err(|error| LoadError::Record(offset, error))? {
-            Decoded::Record(record) if header.is_transactional() => {
+            Some(record) if header.is_transactional() => {
                 pending.entry(header.producer_id).or_default().push(record);
             }
-            Decoded::Record(record) => shard.apply(&record),
-            Decoded::Unknown(_) => unknown += 1,
+            Some(record) => shard.apply(&record),
+            None => unknown += 1,
         }
         Ok(())
     })?;

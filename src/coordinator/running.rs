@@ -133,7 +133,7 @@ impl Running {
         let mut state = self.state.lock();
         let State::Ready(live) = &mut *state else { return Err(op) };
         let ticket = live.ticket();
-        let (sender, answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel::<(Released, Option<Durable>)>();
         live.waiting.insert(ticket, sender);
         let told = live.turn(&self.world, ticket, |shard, turn| {
             if let Some(released) = op(shard, turn) {
@@ -219,7 +219,7 @@ impl Running {
         *self.state.lock() = state;
         if is_ready {
             // What a restart interrupted goes on.
-            let _ = self.turn(|shard, turn| shard.loaded(turn));
+            let _ = self.turn(Shard::loaded);
             tokio::spawn(timers::run(Arc::clone(self), load));
         }
         self.changed.notify_waiters();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::running::Running;
 use crate::clock;
+use crate::group::shard::Shard;
 
 /// Fires the timers of a shard for as long as it is there.
 pub(super) async fn run(shard: Arc<Running>, load: u64) {
     loop {
         let Ok(next) = shard.next_timer(load) else { return };
-        let sleep = async {
+        let due = async {
             match next {
                 // tidy: may sleep: this is the clock that timers wait for
                 Some(at) => tokio::time::sleep_until(clock::instant_of(at.0)).await,
@@ -18,8 +19,8 @@ pub(super) async fn run(shard: Arc<Running>, load: u64) {
             }
         };
         tokio::select! {
-            () = sleep => {
-                let _ = shard.turn(|shard, turn| shard.tick(turn));
+            () = due => {
+                let _ = shard.turn(Shard::tick);
             }
             () = shard.earlier.notified() => {}
         }
@@ -33,7 +34,7 @@ pub(super) async fn expire_offsets(shards: Vec<Arc<Running>>, period_ms: i64) {
         // tidy: may sleep: the period is what is waited for
         tokio::time::sleep(period).await;
         for shard in &shards {
-            let _ = shard.turn(|shard, turn| shard.expire_offsets(turn));
+            let _ = shard.turn(Shard::expire_offsets);
         }
     }
 }

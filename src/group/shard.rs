@@ -135,14 +135,14 @@ impl Shard {
     /// Fires the timers that are due.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
         while let Some((group, timer)) = turn.timers.pop(turn.now.steady) {
-            self.fire(turn, &group, timer);
+            self.fire(turn, &group, &timer);
         }
     }
 
-    fn fire(&mut self, turn: &mut Turn<'_>, id: &GroupId, timer: Timer) {
+    fn fire(&mut self, turn: &mut Turn<'_>, id: &GroupId, timer: &Timer) {
         match self.groups.get_mut(id) {
-            Some(Group::Classic(group)) => group.on_timer(turn, &timer),
-            Some(Group::Consumer(group)) => group.on_timer(turn, &timer),
+            Some(Group::Classic(group)) => group.on_timer(turn, timer),
+            Some(Group::Consumer(group)) => group.on_timer(turn, timer),
             None => {}
         }
     }
@@ -155,7 +155,9 @@ impl Shard {
 
     /// Makes changes of offsets durable, and makes them.
     fn emit(&mut self, turn: &mut Turn<'_>, records: Vec<Record>) {
-        records.iter().for_each(|record| self.apply(record));
+        for record in &records {
+            self.apply(record);
+        }
         turn.records.extend(records);
     }
 

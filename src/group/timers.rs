@@ -53,7 +53,9 @@ impl Timers {
     /// Takes back those timers of a group that `which` names.
     pub fn cancel_where(&mut self, group: &GroupId, which: impl Fn(&Timer) -> bool) {
         let timers: Vec<Timer> = self.of_group(group).filter(|timer| which(timer)).cloned().collect();
-        timers.into_iter().for_each(|timer| self.cancel(group, timer));
+        for timer in timers {
+            self.cancel(group, timer);
+        }
     }
 
     /// Takes all timers of a group back.

@@ -103,8 +103,8 @@ impl Bench {
         }
     }
 
-    fn timer(&self, timer: Timer) -> bool {
-        self.world.timers.due(self.group.id(), &timer).is_some()
+    fn timer(&self, timer: &Timer) -> bool {
+        self.world.timers.due(self.group.id(), timer).is_some()
     }
 
     fn delete_topic(&mut self, id: TopicId) {

@@ -45,15 +45,6 @@ pub struct Encoded {
     pub value: Option<Bytes>,
 }
 
-/// What a record of the log is to this version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded {
-    /// One that is understood.
-    Record(Record),
-    /// A kind that this version does not know: share and streams groups, or something newer.
-    Unknown(i16),
-}
-
 impl Record {
     /// Its bytes.
     pub fn encode(&self) -> Encoded {
@@ -124,8 +115,9 @@ impl Record {
         Some(())
     }
 
-    /// A record from its bytes.
-    pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Decoded, WireError> {
+    /// A record from its bytes; `None` for a kind that this version does not know: share and streams groups, or
+    /// something newer.
+    pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self>, WireError> {
         let mut key = Reader::new(key);
         let kind = key.i16()?;
         let record = match kind {
@@ -142,9 +134,9 @@ impl Record {
             TARGET => Self::Target(shared(&mut key)?, shared(&mut key)?, optional(value, decode_partitions)?),
             CURRENT => Self::Current(shared(&mut key)?, shared(&mut key)?, optional(value, CurrentAssignment::decode)?),
             REGEX => Self::Regex(shared(&mut key)?, shared(&mut key)?, optional(value, ResolvedRegex::decode)?),
-            unknown => return Ok(Decoded::Unknown(unknown)),
+            _ => return Ok(None),
         };
-        Ok(Decoded::Record(record))
+        Ok(Some(record))
     }
 }
 

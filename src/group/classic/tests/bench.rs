@@ -226,13 +226,13 @@ impl Bench {
         self.world.advance(ms.try_into().unwrap());
     }
 
-    pub fn due(&self, timer: Timer) -> Option<u64> {
-        let at = self.world.timers.due(&id(), &timer)?;
+    pub fn due(&self, timer: &Timer) -> Option<u64> {
+        let at = self.world.timers.due(&id(), timer)?;
         Some(at.0 - self.world.now.steady.0)
     }
 
     pub fn session(&self, member: &str) -> Option<u64> {
-        self.due(Timer::Session(MemberId::from(member)))
+        self.due(&Timer::Session(MemberId::from(member)))
     }
 
     pub fn state(&self) -> ClassicState {

@@ -118,7 +118,7 @@ fn only_the_leader_learns_who_the_members_are() {
     assert_eq!(&*leader.members[0].metadata, b"r");
     assert!(follower.members.is_empty());
     assert_eq!(bench.session(&a), Some(SESSION_MS as u64));
-    assert_eq!(bench.due(Timer::Sync), Some(REBALANCE_MS as u64));
+    assert_eq!(bench.due(&Timer::Sync), Some(REBALANCE_MS as u64));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn who_rejoins_a_stable_group_rebalances_it_or_not() {
     let ticket = bench.join(&changed);
     assert!(bench.waits(ticket));
     assert_eq!(bench.state(), ClassicState::PreparingRebalance);
-    assert_eq!(bench.due(Timer::Join), Some(REBALANCE_MS as u64));
+    assert_eq!(bench.due(&Timer::Join), Some(REBALANCE_MS as u64));
     let leader = bench.join(&Join::of(&ids[0]));
     assert_eq!(bench.joined(leader).generation_id, 2);
     assert_eq!(bench.joined(ticket).generation_id, 2);
@@ -185,7 +185,7 @@ fn a_lost_answer_is_given_again_while_the_group_completes() {
     bench.join(&changed);
     assert_eq!(bench.state(), ClassicState::PreparingRebalance);
     assert_eq!(bench.synced(waiting).error_code, ErrorCode::REBALANCE_IN_PROGRESS.0);
-    assert_eq!(bench.due(Timer::Sync), None);
+    assert_eq!(bench.due(&Timer::Sync), None);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_rebalance_waits_for_pending_members_until_their_time_is_over() {
     bench.pass(1);
     assert_eq!(bench.joined(ticket).generation_id, 2);
     assert_eq!(bench.join_code(&Join::of(&pending)), ErrorCode::UNKNOWN_MEMBER_ID);
-    assert_eq!(bench.due(Timer::PendingJoin(pending.as_str().into())), None);
+    assert_eq!(bench.due(&Timer::PendingJoin(pending.as_str().into())), None);
 }
 
 #[test]

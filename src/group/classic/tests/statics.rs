@@ -175,7 +175,7 @@ fn a_replacement_is_to_ask_for_its_assignment_if_the_old_one_did_not() {
     bench.sync_code(&sync_request(&a, 1, &[]));
     let ticket = rejoin(&mut bench, "b", 9);
     let new = bench.joined(ticket).member_id.to_string();
-    assert!(bench.due(Timer::Sync).is_some());
+    assert!(bench.due(&Timer::Sync).is_some());
     assert_eq!(bench.sync_code(&sync_request(&new, 1, &[])), ErrorCode::NONE);
-    assert_eq!(bench.due(Timer::Sync), None);
+    assert_eq!(bench.due(&Timer::Sync), None);
 }

@@ -33,7 +33,7 @@ fn the_leaders_assignment_reaches_everybody_and_the_log() {
     assert_eq!(bench.synced(early).protocol_type.as_deref(), Some("consumer"));
     let late = bench.sync(5, &sync_request(c, 1, &[]));
     assert_eq!((bench.synced(late).error_code, bench.synced(late).assignment.len()), (0, 0));
-    assert_eq!(bench.due(Timer::Sync), None);
+    assert_eq!(bench.due(&Timer::Sync), None);
 
     assert_eq!(bench.log.len(), written + 1);
     let value = bench.log.last().unwrap();
@@ -164,7 +164,7 @@ fn several_leave_at_once_and_each_is_answered() {
     assert_eq!(bench.leave(&leaving), expected);
     assert_eq!((bench.state(), bench.group.members().len()), (ClassicState::PreparingRebalance, 2));
     assert_eq!(bench.session(&ids[0]), None);
-    assert_eq!(bench.due(Timer::PendingJoin(pending.as_str().into())), None);
+    assert_eq!(bench.due(&Timer::PendingJoin(pending.as_str().into())), None);
     assert_eq!(bench.leave(&[("nobody", None)]), [unknown]);
     let ticket = bench.join(&Join::of(&ids[1]));
     assert!(bench.waits(ticket));

@@ -56,7 +56,7 @@ fn the_first_member_gets_everything_with_its_first_answer() {
     assert_eq!(kinds, ["member", "epoch", "target", "target epoch", "current"]);
     assert_eq!(bench.owned("m"), [(1, 0), (1, 1), (1, 2)].into());
     assert_eq!(bench.group.state().to_string(), "Stable");
-    assert!(bench.timer(Timer::Session("m".into())) && !bench.timer(Timer::Revocation("m".into())));
+    assert!(bench.timer(&Timer::Session("m".into())) && !bench.timer(&Timer::Revocation("m".into())));
 }
 
 fn kind(record: &Record) -> &'static str {
@@ -167,7 +167,7 @@ fn a_member_that_keeps_what_it_is_to_give_up_is_dropped() {
     bench.ok(&Request::join("b", &["t"]));
     bench.ok(&Request::beat("a", 2));
     assert_eq!(bench.state("a"), MemberState::UnrevokedPartitions);
-    assert!(bench.timer(Timer::Revocation("a".into())));
+    assert!(bench.timer(&Timer::Revocation("a".into())));
     bench.advance(i64::from(REBALANCE_MS) - 1);
     bench.ok(&Request::beat("a", 2).owns(&[(1, &[0, 1])]));
     assert!(bench.group.member("a").is_some(), "saying again that it still owns it buys no time");
@@ -183,7 +183,7 @@ fn a_member_that_gives_up_in_time_is_waited_for_no_more() {
     bench.ok(&Request::join("b", &["t"]));
     bench.ok(&Request::beat("a", 2));
     bench.ok(&Request::beat("a", 2).owns(&[(1, &[0])]));
-    assert!(!bench.timer(Timer::Revocation("a".into())));
+    assert!(!bench.timer(&Timer::Revocation("a".into())));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_static_member_comes_back_to_what_it_had() {
     assert_eq!(back, (epoch, Some(vec![(1, vec![0])])));
     assert_eq!(bench.group.epoch(), epoch, "no rebalance");
     assert!(bench.group.member("a").is_none());
-    assert!(!bench.timer(Timer::Session("a".into())) && bench.timer(Timer::Session("a2".into())));
+    assert!(!bench.timer(&Timer::Session("a".into())) && bench.timer(&Timer::Session("a2".into())));
     assert_eq!(bench.refused(&Request::beat("a", 3).instance("i")), ErrorCode::FENCED_INSTANCE_ID);
     assert_eq!(durable(&bench.replayed()), durable(&bench.group));
 }
@@ -224,9 +224,9 @@ fn a_static_member_that_does_not_come_back_is_dropped() {
     bench.ok(&Request::join("a", &["t"]).instance("i"));
     bench.ok(&Request::join("b", &["t"]));
     bench.ok(&Request::beat("a", 2).instance("i"));
-    assert!(bench.timer(Timer::Revocation("a".into())));
+    assert!(bench.timer(&Timer::Revocation("a".into())));
     bench.beat(&Request::beat("a", LEAVE_STATIC).instance("i")).unwrap();
-    assert!(!bench.timer(Timer::Revocation("a".into())), "it owes nothing");
+    assert!(!bench.timer(&Timer::Revocation("a".into())), "it owes nothing");
     assert_eq!(bench.owned("a"), [(1, 0)].into(), "what it was to give up is given up");
     assert_eq!(bench.ok(&Request::beat("b", 3)), (3, Some(vec![(1, vec![1])])));
     bench.ok(&Request::beat("b", 3));
@@ -253,8 +253,8 @@ fn a_restart_gives_every_member_its_time_anew() {
     bench.world.timers = crate::group::timers::Timers::default();
     bench.turn(|group, turn| group.loaded(turn));
     assert!(bench.last.is_empty());
-    assert!(bench.timer(Timer::Session("a".into())) && bench.timer(Timer::Session("b".into())));
-    assert!(bench.timer(Timer::Revocation("a".into())) && !bench.timer(Timer::Revocation("b".into())));
+    assert!(bench.timer(&Timer::Session("a".into())) && bench.timer(&Timer::Session("b".into())));
+    assert!(bench.timer(&Timer::Revocation("a".into())) && !bench.timer(&Timer::Revocation("b".into())));
     bench.ok(&Request::beat("b", 3));
     assert!(bench.last.iter().all(|record| kind(record) == "current"), "no rebalance");
 }

@@ -339,7 +339,7 @@ impl Model {
         assert_eq!(sessions, self.bench.group.members().len());
         for (id, member) in self.bench.group.members() {
             assert!(
-                !member.owes_revocation() || self.bench.timer(Timer::Revocation(id.clone())),
+                !member.owes_revocation() || self.bench.timer(&Timer::Revocation(id.clone())),
                 "{id} is not waited for"
             );
         }
