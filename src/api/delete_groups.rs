@@ -1,5 +1,6 @@
 //! DeleteGroups (v0-v2): groups without members go, with their offsets.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -17,7 +18,10 @@ const API: ApiKey = ApiKey::DeleteGroups;
 /// One turn for each group.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
-    let body: DeleteGroupsRequest = decode_request(API, header.api_version, request.body.freeze())?;
+    let mut body: DeleteGroupsRequest = decode_request(API, header.api_version, request.body.freeze())?;
+    // A group that is named twice is answered once, or its second deletion would find nothing.
+    let mut named = HashSet::new();
+    body.groups_names.retain(|id| named.insert(id.clone()));
     let delete = |id: &GroupId| {
         let group = id.to_string();
         broker.groups.run(&group.clone(), move |shard, turn| shard.delete(turn, &group))

@@ -46,6 +46,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
             if version < STATIC {
                 group.members.iter_mut().for_each(|member| member.group_instance_id = None);
             }
+            // Kafka has none for what is not there.
+            let operations = if group.error_code == ErrorCode::NONE.0 { operations } else { NO_OPERATIONS };
             group.with_group_id(id).with_authorized_operations(operations)
         });
         DescribeGroupsResponse::default().with_groups(groups.collect())

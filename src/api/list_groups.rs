@@ -24,8 +24,9 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let header = request.header;
     let version = header.api_version;
     let body: ListGroupsRequest = decode_request(API, version, request.body.freeze())?;
-    let states = lower_case(&body.states_filter);
-    let types = lower_case(&body.types_filter);
+    // Kafka trims states and not types.
+    let states = lower_case(body.states_filter.iter().map(|state| state.trim()));
+    let types = lower_case(body.types_filter.iter().map(StrBytes::as_str));
     let outcomes = broker.groups.run_all(|shard, _| shard.list());
     coordinated(API, &header, Outcome::all(outcomes), move |results| {
         let mut response = ListGroupsResponse::default();
@@ -35,7 +36,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
                     groups
                         .into_iter()
                         .filter(|group| states.is_empty() || states.contains(&group.state.to_lowercase()))
-                        .filter(|group| types.is_empty() || types.contains(&group.kind.to_lowercase()))
+                        .filter(|group| types.is_empty() || types.iter().any(|wanted| wanted == group.kind))
                         .map(|group| {
                             ListedGroup::default()
                                 .with_group_id(GroupId(text(&group.id)))
@@ -56,6 +57,6 @@ fn refused(code: ErrorCode) -> ListGroupsResponse {
     ListGroupsResponse::default().with_error_code(code.0)
 }
 
-fn lower_case(filter: &[StrBytes]) -> Vec<String> {
-    filter.iter().map(|word| word.trim().to_lowercase()).collect()
+fn lower_case<'a>(filter: impl Iterator<Item = &'a str>) -> Vec<String> {
+    filter.map(str::to_lowercase).collect()
 }

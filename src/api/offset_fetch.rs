@@ -70,7 +70,9 @@ fn answer(request: &FetchGroup, version: i16, result: Result<Vec<FetchedTopic>, 
 }
 
 fn topic_answer(topic: FetchedTopic, version: i16) -> wire::FetchedTopic {
-    let missing = if topic.name.is_empty() { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::NONE };
+    // A name that is empty is one as any other.
+    let is_missing = version >= IDS && topic.name.is_empty();
+    let missing = if is_missing { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::NONE };
     let partitions = topic.partitions.into_iter().map(|(index, offset)| match offset {
         Some(committed) => FetchedPartition {
             index,

@@ -244,7 +244,7 @@ impl Shard {
                     format!("Group {id} is not a consumer group."),
                 ));
             }
-            None if !consumer::creates_group(request) => return Err(consumer::group_not_found(&id)),
+            None if !consumer::creates_group(request) => return Err(consumer::group_not_found(&id, request)),
             Some(_) | None => {}
         }
         let mut group = ConsumerGroup::new(Arc::clone(&id));

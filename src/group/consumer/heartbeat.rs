@@ -99,8 +99,10 @@ pub const fn creates_group(request: &ConsumerGroupHeartbeatRequest) -> bool {
 }
 
 /// The refusal of a heartbeat to a group that is not there.
-pub fn group_not_found(group: &str) -> Refusal {
-    Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("Consumer group {group} not found."))
+pub fn group_not_found(group: &str, request: &ConsumerGroupHeartbeatRequest) -> Refusal {
+    // Kafka's words are others for a member that leaves.
+    let what = if request.member_epoch < 0 { "Group" } else { "Consumer group" };
+    Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, format!("{what} {group} not found."))
 }
 
 impl ConsumerGroup {

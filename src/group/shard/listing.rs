@@ -19,7 +19,7 @@ pub struct Listed {
     pub protocol_type: String,
     /// Its state.
     pub state: String,
-    /// The protocol of its members.
+    /// The protocol of its members, as Kafka writes it on the wire.
     pub kind: &'static str,
 }
 
@@ -31,13 +31,13 @@ impl Shard {
                 id: id.to_string(),
                 protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
                 state: group.state().to_string(),
-                kind: "Classic",
+                kind: "classic",
             },
             Group::Consumer(group) => Listed {
                 id: id.to_string(),
                 protocol_type: CONSUMER.to_owned(),
                 state: group.state().to_string(),
-                kind: "Consumer",
+                kind: "consumer",
             },
         };
         self.groups.iter().map(listed).collect()

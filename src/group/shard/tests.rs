@@ -132,7 +132,7 @@ fn a_client_without_membership_makes_a_simple_group_that_a_restart_finds_again()
     bench.commit(-1, "", "u", 1, 7).unwrap();
     for _ in 0..2 {
         assert_eq!(bench.committed(), offsets(&[("t", 0, 3), ("u", 1, 7)]));
-        assert_eq!(bench.kind(), Some(("Classic", "Empty".to_owned())));
+        assert_eq!(bench.kind(), Some(("classic", "Empty".to_owned())));
         bench.restart();
     }
 }
@@ -200,18 +200,18 @@ fn an_empty_group_takes_the_protocol_of_whoever_comes_next_and_keeps_its_offsets
     let mut bench = Bench::new();
     bench.commit(-1, "", "t", 0, 5).unwrap();
     let joined = bench.heartbeat(0).unwrap();
-    assert_eq!(bench.kind(), Some(("Consumer", "Stable".to_owned())));
+    assert_eq!(bench.kind(), Some(("consumer", "Stable".to_owned())));
     assert_eq!(bench.join(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL.0);
     bench.restart();
-    assert_eq!(bench.kind(), Some(("Consumer", "Stable".to_owned())));
+    assert_eq!(bench.kind(), Some(("consumer", "Stable".to_owned())));
     assert!(bench.heartbeat(joined.member_epoch).is_ok());
     bench.heartbeat(-1).unwrap();
-    assert_eq!(bench.kind(), Some(("Consumer", "Empty".to_owned())));
+    assert_eq!(bench.kind(), Some(("consumer", "Empty".to_owned())));
     assert_eq!(bench.join(), 0);
-    assert_eq!(bench.kind().unwrap().0, "Classic");
+    assert_eq!(bench.kind().unwrap().0, "classic");
     assert_eq!(bench.committed(), offsets(&[("t", 0, 5)]));
     bench.restart();
-    assert_eq!(bench.kind(), Some(("Classic", "Empty".to_owned())), "members that never synced are forgotten");
+    assert_eq!(bench.kind(), Some(("classic", "Empty".to_owned())), "members that never synced are forgotten");
     assert_eq!(bench.committed(), offsets(&[("t", 0, 5)]));
 }
 
@@ -223,7 +223,7 @@ fn a_refused_heartbeat_leaves_everything_as_it_was() {
     bench.commit(-1, "", "t", 0, 5).unwrap();
     let written = bench.log.len();
     assert_eq!(bench.heartbeat(0).unwrap_err().code, ErrorCode::GROUP_MAX_SIZE_REACHED);
-    assert_eq!((bench.kind(), bench.log.len()), (Some(("Classic", "Empty".to_owned())), written));
+    assert_eq!((bench.kind(), bench.log.len()), (Some(("classic", "Empty".to_owned())), written));
 }
 
 #[test]

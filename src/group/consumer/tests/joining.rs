@@ -41,7 +41,9 @@ fn what_a_group_is_asked_before_it_is_looked_up() {
     for (epoch, creates) in [(0, true), (1, false), (LEAVE, false), (LEAVE_STATIC, false)] {
         assert_eq!(creates_group(&Request::beat("m", epoch).0), creates, "epoch {epoch}");
     }
-    assert_eq!(group_not_found("g"), Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, "Consumer group g not found."));
+    let told = |epoch| group_not_found("g", &ConsumerGroupHeartbeatRequest::default().with_member_epoch(epoch));
+    assert_eq!(told(1), Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, "Consumer group g not found."));
+    assert_eq!(told(LEAVE), Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, "Group g not found."));
 }
 
 #[test]
