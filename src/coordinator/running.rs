@@ -133,7 +133,7 @@ impl Running {
         let mut state = self.state.lock();
         let State::Ready(live) = &mut *state else { return Err(op) };
         let ticket = live.ticket();
-        let (sender, answer) = oneshot::channel::<(Released, Option<Durable>)>();
+        let (sender, answer) = oneshot::channel();
         live.waiting.insert(ticket, sender);
         let told = live.turn(&self.world, ticket, |shard, turn| {
             if let Some(released) = op(shard, turn) {
