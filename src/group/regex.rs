@@ -9,6 +9,7 @@
 //!
 //! Not read, though RE2/J does: octal escapes (`\123`), and groups in more than 250 levels.
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -18,6 +19,11 @@ use regex::bytes::{Regex, RegexBuilder};
 const MAX_COMPILED: usize = 1 << 20;
 /// The largest count in a repetition (RE2's).
 const MAX_REPEAT: u32 = 1000;
+/// The names of classes in brackets.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 /// A byte that no name has.
 const NEVER: &str = r"\xFF";
 
@@ -69,7 +75,8 @@ fn describe(error: &regex::Error) -> String {
 
 /// Writes a pattern of RE2's syntax in the crate's.
 fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator = Translator { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len()) };
+    let (rest, out) = (pattern.chars().peekable(), String::with_capacity(pattern.len()));
+    let mut translator = Translator { rest, out, names: BTreeSet::new() };
     translator.expression()?;
     Ok(translator.out)
 }
@@ -77,6 +84,8 @@ fn translate(pattern: &str) -> Result<String, String> {
 struct Translator<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// Of the groups so far.
+    names: BTreeSet<String>,
 }
 
 impl Translator<'_> {
@@ -167,15 +176,17 @@ impl Translator<'_> {
         }
     }
 
-    /// Takes the name of a group, which nobody asks for.
+    /// Takes the name of a group, which nobody asks for, but which no other may have.
     fn name(&mut self) -> Result<(), String> {
         let open = self.rest.next() == Some('<');
-        let mut length = 0;
-        while self.rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '_').is_some() {
-            length += 1;
+        let mut name = String::new();
+        while let Some(next) = self.rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '_') {
+            name.push(next);
         }
-        let named = open && length > 0 && self.rest.next() == Some('>');
-        if named { Ok(()) } else { Err("invalid named capture".to_owned()) }
+        if !open || name.is_empty() || self.rest.next() != Some('>') {
+            return Err("invalid named capture".to_owned());
+        }
+        if self.names.insert(name) { Ok(()) } else { Err("duplicate capture group name".to_owned()) }
     }
 
     /// A class in brackets, after its `[`.
@@ -198,14 +209,19 @@ impl Translator<'_> {
 
     /// `[:alpha:]` within a class, after its first `[`.
     fn named_class(&mut self) -> Result<(), String> {
-        self.out.push('[');
-        self.out.extend(self.rest.next());
-        while let Some(next) = self.rest.next_if(|next| next.is_ascii_lowercase() || *next == '^') {
-            self.out.push(next);
+        self.rest.next();
+        let negated = self.rest.next_if_eq(&'^').is_some();
+        let mut name = String::new();
+        while let Some(next) = self.rest.next_if(char::is_ascii_lowercase) {
+            name.push(next);
         }
-        if self.rest.next() != Some(':') || self.rest.next() != Some(']') {
+        // The crate would take one that it does not know for a class of these characters.
+        let is_known = CLASSES.contains(&name.as_str());
+        if !is_known || self.rest.next() != Some(':') || self.rest.next() != Some(']') {
             return Err("invalid character class range".to_owned());
         }
+        self.out.push_str(if negated { "[:^" } else { "[:" });
+        self.out.push_str(&name);
         self.out.push_str(":]");
         Ok(())
     }
@@ -430,6 +446,9 @@ mod tests {
             ("(?=a)", "invalid or unsupported Perl syntax: (?="),
             ("(?x) a", "invalid or unsupported Perl syntax: (?x"),
             ("(?P<>a)", "invalid named capture"),
+            ("(?P<n>a)(?<n>b)", "duplicate capture group name"),
+            ("[[:any:]]", "invalid character class range"),
+            ("[[:^any:]]", "invalid character class range"),
             (r"(a)\1", r"invalid escape sequence: \1"),
             (r"\C", r"invalid escape sequence: \C"),
             (r"a\", "trailing backslash at end of expression"),
