@@ -296,8 +296,9 @@ impl MemberValue {
         out.i32(self.rebalance_timeout_ms);
         out.nullable_string(self.server_assignor.as_deref());
         let mut tags = TagWriter::default();
-        tags.optional(0, self.classic.as_ref(), |out, classic| {
-            // A structure that may be null: it is there.
+        tags.field(0, |out| {
+            // Null is said too: Kafka takes a member that leaves the field out for one of the classic protocol.
+            let Some(classic) = &self.classic else { return out.i8(0) };
             out.i8(1);
             out.i32(classic.session_timeout_ms);
             out.array(&classic.protocols, |out, (name, metadata)| {

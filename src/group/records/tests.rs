@@ -198,6 +198,25 @@ fn an_offset_is_written_as_kafka_writes_it() {
 }
 
 #[test]
+fn a_member_is_written_as_kafka_writes_it() {
+    let member = MemberValue {
+        instance_id: None,
+        rack_id: None,
+        client_id: "c".into(),
+        client_host: "h".into(),
+        topic_names: vec!["t".into()],
+        topic_regex: Some(String::new()),
+        rebalance_timeout_ms: 300_000,
+        server_assignor: None,
+        classic: None,
+    };
+    let encoded = Record::Member("g".into(), "m".into(), Some(member)).encode();
+    assert_eq!(&encoded.key[..], [0, 5, 0, 1, b'g', 0, 1, b'm']);
+    let value = [0, 0, 0, 0, 2, b'c', 2, b'h', 2, 2, b't', 1, 0, 4, 0x93, 0xe0, 0, 1, 0, 1, 0];
+    assert_eq!(&encoded.value.unwrap()[..], value);
+}
+
+#[test]
 fn a_newer_version_and_an_unknown_kind_are_told_apart() {
     assert_eq!(Record::decode(&[0, 12, 0, 1, b'g'], Some(&[0, 0])), Ok(None));
     assert!(Record::decode(&[0, 3, 0, 1, b'g'], Some(&[0, 1, 0, 0, 0, 1, 0])).is_err());
