@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod group;
 mod harness;
 mod journal;
 mod wire;
@@ -17,5 +18,6 @@ mod crash;
 mod dataset;
 mod examples;
 mod fetch;
+mod groups;
 mod produce;
 mod serve;
