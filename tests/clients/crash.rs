@@ -8,7 +8,7 @@ use std::time::Duration;
 use ottla_compat::{Durability, Settings};
 use rdkafka::Offset;
 
-use crate::harness::{Random, Reader, own_broker, topic, watermarks};
+use crate::harness::{Raise, Random, Reader, own_broker, topic, watermarks};
 use crate::journal::Journal;
 
 const PARTITIONS: i32 = 3;
@@ -127,13 +127,4 @@ fn follow(bootstrap: &str, topic: &str, stop: &AtomicBool) -> BTreeMap<(i32, i64
         seen.insert((partition, offset), record.value.unwrap());
     }
     seen
-}
-
-/// Sets its flag when dropped, also by a failed assertion.
-struct Raise<'a>(&'a AtomicBool);
-
-impl Drop for Raise<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

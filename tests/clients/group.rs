@@ -53,6 +53,8 @@ pub struct Seen {
     pub revokes: usize,
     /// What a poll said that was neither a record nor a broker that is away.
     pub errors: Vec<RDKafkaErrorCode>,
+    /// It was asleep once: what it thinks to hold may long be somebody else's.
+    slept: bool,
     /// How many commits were acknowledged.
     pub commits: usize,
     /// Where it is in what it holds, if it processed anything: the next offset, and the one it committed.
@@ -88,8 +90,9 @@ impl Ledger {
         for partition in partitions {
             let held = |seen: &Seen| seen.holds.contains(&partition);
             let holders = (0..self.members.len()).filter(|index| held(&self.members[*index])).collect::<Vec<_>>();
+            let awake = holders.into_iter().filter(|first| !self.members[me].slept && !self.members[*first].slept);
             let conflict = |first| Conflict { partition: partition.clone(), first, second: me };
-            self.conflicts.extend(holders.into_iter().map(conflict));
+            self.conflicts.extend(awake.map(conflict));
             self.members[me].holds.push(partition);
         }
     }
@@ -139,6 +142,15 @@ impl Ledger {
     /// How many partitions each member that has not ended holds.
     pub fn shares(&self) -> Vec<usize> {
         self.members.iter().filter(|seen| !seen.ended).map(|seen| seen.holds.len()).collect()
+    }
+
+    /// Once all members have ended: each gave up what it held, and nobody else held it meanwhile without its losing it.
+    pub fn check_all_ended(&self) {
+        self.check();
+        assert!(self.conflicts.is_empty(), "{:#?}", self.conflicts);
+        for seen in self.members.iter().filter(|seen| !seen.slept) {
+            assert!(seen.ended && seen.holds.is_empty(), "{seen:?}");
+        }
     }
 
     fn check(&self) {
@@ -293,7 +305,13 @@ impl Member {
 
     /// It polls no more, and does nothing with what it holds.
     pub fn freeze(&self) {
+        self.group.ledger().members[self.number].slept = true;
         self.order.store(FREEZE, Ordering::SeqCst);
+    }
+
+    /// It goes on where it was, as if nothing had happened.
+    pub fn wake(&self) {
+        self.order.store(POLL, Ordering::SeqCst);
     }
 
     /// What it has seen so far.

@@ -3,7 +3,7 @@
 use ottla_compat::Settings;
 
 use crate::group::{
-    COOPERATIVE, Group, KINDS, Kind, RANGE, ROUND_ROBIN, SERVER_RANGE, UNIFORM, is_consumer_protocol,
+    COOPERATIVE, Group, KINDS, Kind, RANGE, ROUND_ROBIN, SERVER_RANGE, UNIFORM,
 };
 use crate::harness::{Admin, Record, broker, fresh, own_broker, produce, topic};
 use crate::wire::Connection;
@@ -177,23 +177,26 @@ fn of_two_consumers_with_one_instance_the_newer_is_refused_until_the_older_leave
 fn a_regular_expression_finds_topics_that_come_later() {
     let broker = own_broker(quick());
     let bootstrap = broker.bootstrap();
-    let admin = Admin::new(&bootstrap);
-    for kind in KINDS {
-        let prefix = fresh("orders");
-        let (first, later) = (format!("{prefix}-1"), format!("{prefix}-2"));
-        let other = fresh("not-orders");
-        for name in [&first, &other] {
-            admin.create(name, 2, &[]).unwrap();
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            let bootstrap = &bootstrap;
+            scope.spawn(move || finds_topics_that_come_later(bootstrap, kind));
         }
-        let group = Group::new(&bootstrap, "pattern");
-        let member = group.join(kind, &[&format!("^{prefix}-.*")], &[]);
-        group.wait_until_held(&first, 2, 1);
-        // A broker that assigns looks for new topics when the metadata changes; a client when it asks for metadata.
-        admin.create(&later, 2, &[]).unwrap();
-        if !(is_consumer_protocol(kind) && crate::harness::against_kafka()) {
-            group.wait_until_held(&later, 2, 1);
-        }
-        assert!(member.seen().holds.iter().all(|(topic, _)| *topic != other), "{kind:?}");
-        drop(member);
+    });
+}
+
+fn finds_topics_that_come_later(bootstrap: &str, kind: Kind) {
+    let admin = Admin::new(bootstrap);
+    let prefix = fresh("orders");
+    let (first, later, other) = (format!("{prefix}-1"), format!("{prefix}-2"), fresh("not-orders"));
+    for name in [&first, &other] {
+        admin.create(name, 2, &[]).unwrap();
     }
+    let group = Group::new(bootstrap, "pattern");
+    let member = group.join(kind, &[&format!("^{prefix}-.*")], &[]);
+    group.wait_until_held(&first, 2, 1);
+    // A broker that assigns looks for new topics when the metadata changes; a client when it asks for metadata.
+    admin.create(&later, 2, &[]).unwrap();
+    group.wait_until_held(&later, 2, 1);
+    assert!(member.seen().holds.iter().all(|(topic, _)| *topic != other), "{kind:?}");
 }
