@@ -24,6 +24,9 @@ use crate::wire::Connection;
 /// Long enough for sessions to end and for a broker to come back, even Apache Kafka.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a member may take to close.
+const CLOSING: Duration = Duration::from_secs(15);
+
 /// How a member takes part: settings of librdkafka.
 pub type Kind = &'static [(&'static str, &'static str)];
 
@@ -144,12 +147,12 @@ impl Ledger {
         self.members.iter().filter(|seen| !seen.ended).map(|seen| seen.holds.len()).collect()
     }
 
-    /// Once all members have ended: each gave up what it held, and nobody else held it meanwhile without its losing it.
-    pub fn check_all_ended(&self) {
+    /// Once all members are closed: each gave up what it held, and nobody else held it meanwhile without its losing it.
+    pub fn check_all_closed(&self) {
         self.check();
         assert!(self.conflicts.is_empty(), "{:#?}", self.conflicts);
         for seen in self.members.iter().filter(|seen| !seen.slept) {
-            assert!(seen.ended && seen.holds.is_empty(), "{seen:?}");
+            assert!(seen.holds.is_empty(), "{seen:?}");
         }
     }
 
@@ -194,8 +197,12 @@ impl Group {
         consumer.subscribe(topics).unwrap();
         let order = Arc::new(AtomicU8::new(POLL));
         let thread = {
-            let order = Arc::clone(&order);
-            std::thread::spawn(move || run(&consumer, &order))
+            let (order, ending) = (Arc::clone(&order), Ending(self.clone(), number));
+            std::thread::spawn(move || {
+                run(&consumer, &order);
+                drop(consumer);
+                drop(ending);
+            })
         };
         Member { number, group: self.clone(), order, thread: Some(thread) }
     }
@@ -321,15 +328,31 @@ impl Member {
 
     fn end(&mut self) {
         self.order.store(CLOSE, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let ended = thread.join();
-            self.group.ledger().members[self.number].ended = true;
-            self.group.shared.1.notify_all();
-            if !std::thread::panicking() {
-                ended.expect("a member's thread");
-            }
+        let Some(thread) = self.thread.take() else { return };
+        let still_closing = |ledger: &mut Ledger| !ledger.members[self.number].ended;
+        let (ledger, timeout) =
+            self.group.shared.1.wait_timeout_while(self.group.ledger(), CLOSING, still_closing).unwrap();
+        drop(ledger);
+        if timeout.timed_out() {
+            // librdkafka 2.12 never answers a rebalance callback that meets the end of its group handler. Such a
+            // member has left, and only its thread is left.
+            println!("member {} of {} hangs in close", self.number, self.group.name);
+            return;
         }
+        let ended = thread.join();
+        if !std::thread::panicking() {
+            ended.expect("a member's thread");
+        }
+    }
+}
+
+/// Says that a member's thread is at its end, also where it panicked.
+struct Ending(Group, usize);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ledger().members[self.1].ended = true;
+        self.0.shared.1.notify_all();
     }
 }
 

@@ -97,7 +97,7 @@ fn change_one_group(bootstrap: &str, kind: Kind, mut random: Random) {
     group.wait_until_committed(&topic, &ends);
     last.close();
     let ledger = group.ledger();
-    ledger.check_all_ended();
+    ledger.check_all_closed();
     println!(
         "{kind:?}: {} members, {} records, {} of them again",
         ledger.members.len(),

@@ -18,6 +18,7 @@ mod crash;
 mod dataset;
 mod examples;
 mod fetch;
+mod group_crash;
 mod group_load;
 mod groups;
 mod produce;
