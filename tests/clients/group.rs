@@ -67,6 +67,7 @@ pub struct Seen {
 
 /// Two members that both thought to hold a partition; excused if the first one learns that it has lost it.
 #[derive(Debug)]
+#[allow(dead_code, reason = "read by whoever reads what went wrong")]
 struct Conflict {
     partition: Partition,
     first: usize,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, MetadataRequest,
     OffsetCommitRequest,
 };
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 
 use crate::group::{
     COOPERATIVE, Group, Kind, Member, RANGE, SERVER_RANGE, UNIFORM, fetch_committed, group_id, text, topic_name,

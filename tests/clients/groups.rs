@@ -2,9 +2,7 @@
 
 use ottla_compat::Settings;
 
-use crate::group::{
-    COOPERATIVE, Group, KINDS, Kind, RANGE, ROUND_ROBIN, SERVER_RANGE, UNIFORM,
-};
+use crate::group::{COOPERATIVE, Group, KINDS, Kind, RANGE, ROUND_ROBIN, SERVER_RANGE, UNIFORM};
 use crate::harness::{Admin, Record, broker, fresh, own_broker, produce, topic};
 use crate::wire::Connection;
 

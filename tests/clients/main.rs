@@ -19,6 +19,7 @@ mod dataset;
 mod examples;
 mod fetch;
 mod group_crash;
+mod group_errors;
 mod group_load;
 mod groups;
 mod produce;

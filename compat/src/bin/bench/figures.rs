@@ -248,7 +248,13 @@ impl Run<'_> {
             }
             Ok::<_, io::Error>(())
         };
-        let [classic_10, classic_100, consumer_10, consumer_100, settle, commits] = GROUPS;
+        let [first_classic, first_consumer, classic_10, classic_100, consumer_10, consumer_100, settle, commits] =
+            GROUPS;
+        let bootstrap = broker.bootstrap();
+        load::create_topic(&bootstrap, "first-record", 1)?;
+        let first = |protocol| load::first_record(&bootstrap, "first-record", protocol, protocol);
+        figure(first_classic, &|| first("classic"))?;
+        figure(first_consumer, &|| first("consumer"))?;
         figure(classic_10, &|| rebalance(Protocol::Classic, 10))?;
         figure(classic_100, &|| rebalance(Protocol::Classic, 100))?;
         figure(consumer_10, &|| rebalance(Protocol::Consumer, 10))?;
@@ -288,7 +294,9 @@ impl Run<'_> {
 }
 
 /// What is measured of groups.
-const GROUPS: [&str; 6] = [
+const GROUPS: [&str; 8] = [
+    "first record of a new classic group, ms",
+    "first record of a new consumer group, ms",
     "one more in a classic group of 10, ms",
     "one more in a classic group of 100, ms",
     "one more in a consumer group of 10, ms",

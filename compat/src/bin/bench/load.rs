@@ -99,3 +99,21 @@ fn receive(consumer: &BaseConsumer, clock: Instant) -> io::Result<u64> {
     let sent = Duration::from_nanos(u64::from_be_bytes(*stamp.ok_or_else(|| other("a record without a time"))?));
     Ok(now.saturating_sub(sent).as_micros() as u64)
 }
+
+/// Milliseconds from making a consumer of a group that nobody knows yet until it has its first record.
+pub fn first_record(bootstrap: &str, topic: &str, group: &str, protocol: &str) -> io::Result<f64> {
+    let producer: BaseProducer = client(bootstrap).set("acks", "all").create().map_err(other)?;
+    producer.send(BaseRecord::<(), str>::to(topic).payload("first")).map_err(|(error, _)| other(error))?;
+    producer.flush(PATIENCE).map_err(other)?;
+    let started = Instant::now();
+    let mut config = client(bootstrap);
+    config.set("group.id", group).set("group.protocol", protocol).set("auto.offset.reset", "earliest");
+    let consumer: BaseConsumer = config.create().map_err(other)?;
+    consumer.subscribe(&[topic]).map_err(other)?;
+    while started.elapsed() < PATIENCE {
+        if let Some(Ok(_)) = consumer.poll(Duration::from_millis(100)) {
+            return Ok(started.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Err(other(format!("group {group}: no record within {PATIENCE:?}")))
+}

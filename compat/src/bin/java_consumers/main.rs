@@ -8,6 +8,7 @@ mod events;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -70,14 +71,24 @@ fn crash(binary: &Path, name: &str, options: &[&str], rounds: i64) -> io::Result
     let mut group = Group { kafka, options, name, folder: folder.path().to_owned(), consumers: Vec::new() };
     group.add(&broker.bootstrap())?;
     group.add(&broker.bootstrap())?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", broker.bootstrap())
+        .set("enable.idempotence", "true")
+        .create()
+        .map_err(io::Error::other)?;
     for round in 1..=rounds {
         let target = round * RECORDS_A_ROUND;
-        let producer = produce(&broker.bootstrap(), name, target - RECORDS_A_ROUND, target)?;
-        group.wait_for("half of the records", |progress| progress.consumed() > target - RECORDS_A_ROUND / 2)?;
+        let (before, half) = (target - RECORDS_A_ROUND, target - RECORDS_A_ROUND / 2);
+        produce(&producer, name, before..half)?;
+        group.wait_for("some of the records", |progress| progress.consumed() > before)?;
+        // Under load, and again while the group closes ranks.
+        produce(&producer, name, half..target)?;
         broker.kill()?;
         broker.restart()?;
         group.kill_first()?;
         group.add(&broker.bootstrap())?;
+        broker.kill()?;
+        broker.restart()?;
         producer.flush(PATIENCE).map_err(io::Error::other)?;
         let ends = Partitions::from_iter((0..PARTITIONS).map(|index| (index, target / i64::from(PARTITIONS))));
         group.wait_for("all records, committed", |progress| progress.has_committed(&ends))?;
@@ -171,17 +182,12 @@ fn create_topic(bootstrap: &str, name: &str) -> io::Result<()> {
 }
 
 /// Hands numbered records to a producer, the same number to each partition, and does not wait for them.
-fn produce(bootstrap: &str, topic: &str, from: i64, to: i64) -> io::Result<BaseProducer> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("enable.idempotence", "true")
-        .create()
-        .map_err(io::Error::other)?;
-    for number in from..to {
+fn produce(producer: &BaseProducer, topic: &str, numbers: Range<i64>) -> io::Result<()> {
+    for number in numbers {
         let text = number.to_string();
         let partition = i32::try_from(number % i64::from(PARTITIONS)).unwrap_or(0);
         let record = BaseRecord::<(), String>::to(topic).payload(&text).partition(partition);
         producer.send(record).map_err(|(error, _)| io::Error::other(error))?;
     }
-    Ok(producer)
+    Ok(())
 }
