@@ -37,7 +37,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
                             .with_protocol_type(text(&group.protocol_type))
                             .with_group_state(text(if version < STATES { "" } else { &group.state }))
                             .with_group_type(text(if version < TYPES { "" } else { group.kind }))
-                    }))
+                    }));
                 }
                 // What cannot be listed must not look as if it were not there.
                 Err(code) => return refused(code),

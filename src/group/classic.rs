@@ -26,8 +26,8 @@ use bytes::Bytes;
 pub use describe::describe_missing;
 pub use join::{check_join, creates_group, join_missing};
 use kafka_protocol::messages::HeartbeatRequest;
-pub use leave::{leave_error, leave_missing};
-pub use member::{Member, Waiting};
+pub use leave::{leave_error, leave_missing, leave_with};
+pub use member::{Member, Waiting, protocols};
 pub use membership::CONSUMER;
 pub use sync::check_sync;
 

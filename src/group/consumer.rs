@@ -13,6 +13,7 @@
 //! Only a new target assignment, a description and a deletion look at every member.
 
 mod change;
+mod classic_members;
 mod describe;
 mod heartbeat;
 mod member;
@@ -28,7 +29,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use change::SubscriptionChange;
-pub use heartbeat::{Owned, check_heartbeat, creates_group, group_not_found};
+pub use classic_members::{ClassicJoin, JoinRefused};
+pub use heartbeat::{Owned, check_heartbeat, creates_group, group_not_found, left};
 pub use member::Member;
 pub use validate::CommitCheck;
 
@@ -112,6 +114,8 @@ pub struct ConsumerGroup {
     regexes: BTreeMap<String, usize>,
     /// How many members ask for each assignor.
     assignors: BTreeMap<String, usize>,
+    /// How many members of the classic protocol support each protocol, that is client-side assignor.
+    protocols: BTreeMap<String, usize>,
     /// How many members own what the target assignment says.
     reconciled: usize,
     /// How many members speak the classic protocol.
@@ -134,6 +138,7 @@ impl ConsumerGroup {
             subscribed: BTreeMap::new(),
             regexes: BTreeMap::new(),
             assignors: BTreeMap::new(),
+            protocols: BTreeMap::new(),
             reconciled: 0,
             classic: 0,
             seen: Seen::default(),
@@ -233,14 +238,20 @@ impl ConsumerGroup {
 
     /// A timer of the group went off: the member that was not heard of, or did not do what it was told to, is dropped.
     pub fn on_timer(&mut self, turn: &mut Turn<'_>, timer: &Timer) {
-        let (id, expired) = match timer {
-            Timer::Session(id) | Timer::ClassicJoin(id) | Timer::ClassicSync(id) => (id, true),
-            Timer::Revocation(id) => (id, self.member(id).is_some_and(Member::owes_revocation)),
-            Timer::PendingJoin(_) | Timer::Join | Timer::Sync => return,
-        };
-        if expired && self.members.contains_key(id) {
+        if let Some(id) = self.expired_by(timer) {
             self.fence_members(turn, std::slice::from_ref(id));
         }
+    }
+
+    /// Whom a timer that went off drops. One of what is over drops nobody.
+    pub fn expired_by<'a>(&self, timer: &'a Timer) -> Option<&'a MemberId> {
+        let (id, expired): (_, fn(&Member) -> bool) = match timer {
+            Timer::Session(id) => (id, |_| true),
+            Timer::ClassicJoin(id) | Timer::ClassicSync(id) => (id, Member::is_classic),
+            Timer::Revocation(id) => (id, Member::owes_revocation),
+            Timer::PendingJoin(_) | Timer::Join | Timer::Sync => return None,
+        };
+        self.member(id).is_some_and(expired).then_some(id)
     }
 
     /// Sets a timer of this group, so many milliseconds from now.
@@ -339,6 +350,9 @@ impl ConsumerGroup {
         if let Some(assignor) = &member.told.server_assignor {
             *self.assignors.entry(assignor.clone()).or_default() += 1;
         }
+        for (protocol, _) in member.told.classic.iter().flat_map(|classic| &classic.protocols) {
+            *self.protocols.entry(protocol.clone()).or_default() += 1;
+        }
         if let Some(instance) = &member.told.instance_id {
             self.statics.insert(instance.clone(), id.clone());
         }
@@ -358,6 +372,9 @@ impl ConsumerGroup {
         }
         if let Some(assignor) = &member.told.server_assignor {
             take_one(&mut self.assignors, assignor);
+        }
+        for (protocol, _) in member.told.classic.iter().flat_map(|classic| &classic.protocols) {
+            take_one(&mut self.protocols, protocol);
         }
         // Another member may hold what this one held: the newest record of either has the say.
         if let Some(instance) = &member.told.instance_id

@@ -9,6 +9,7 @@ pub mod assignor;
 pub mod classic;
 pub mod config;
 pub mod consumer;
+pub mod migration;
 pub mod offsets;
 pub mod records;
 pub mod regex;

@@ -3,12 +3,13 @@
 //! A group is what it is by the protocol of its members; one without members takes the protocol of whoever comes
 //! next. A group that only has offsets, because a client commits without being a member, is an empty classic one.
 
+mod kinds;
 mod listing;
 mod offsets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::{
@@ -34,6 +35,8 @@ use crate::wire::{ErrorCode, Refusal};
 pub struct Shard {
     groups: BTreeMap<GroupId, Group>,
     offsets: Offsets,
+    /// Classic groups that, as far as the log was read, owe their members a rebalance.
+    owing: BTreeSet<GroupId>,
 }
 
 /// A group, by the protocol of its members.
@@ -84,10 +87,12 @@ impl Shard {
                 }
             }
             Record::Classic(group, Some(value)) => {
+                self.note_rebalance(group, value);
                 let classic = ClassicGroup::from_record(Arc::clone(group), value);
                 self.groups.insert(Arc::clone(group), Group::Classic(classic));
             }
             Record::Classic(group, None) => {
+                self.owing.remove(group);
                 if let Some(Group::Classic(_)) = self.groups.get(group) {
                     self.groups.remove(group);
                 }
@@ -124,9 +129,15 @@ impl Shard {
 
     /// The log was replayed: what a restart interrupted goes on.
     pub fn loaded(&mut self, turn: &mut Turn<'_>) {
-        for group in self.groups.values_mut() {
+        let owing = std::mem::take(&mut self.owing);
+        for (id, group) in &mut self.groups {
             match group {
-                Group::Classic(group) => group.loaded(turn),
+                Group::Classic(group) => {
+                    group.loaded(turn);
+                    if owing.contains(id) {
+                        group.rebalance(turn);
+                    }
+                }
                 Group::Consumer(group) => group.loaded(turn),
             }
         }
@@ -142,7 +153,11 @@ impl Shard {
     fn fire(&mut self, turn: &mut Turn<'_>, id: &GroupId, timer: &Timer) {
         match self.groups.get_mut(id) {
             Some(Group::Classic(group)) => group.on_timer(turn, timer),
-            Some(Group::Consumer(group)) => group.on_timer(turn, timer),
+            Some(Group::Consumer(group)) => {
+                if let Some(expired) = group.expired_by(timer) {
+                    self.fence(turn, id, std::slice::from_ref(expired));
+                }
+            }
             None => {}
         }
     }
@@ -175,9 +190,7 @@ impl Shard {
         let id: GroupId = request.group_id.as_str().into();
         match self.groups.get_mut(&id) {
             Some(Group::Classic(group)) => return group.join(turn, client, request),
-            Some(Group::Consumer(group)) if !group.is_empty() => {
-                return refused(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-            }
+            Some(Group::Consumer(group)) if !group.is_empty() => return self.join_consumers(turn, client, request),
             _ if !classic::creates_group(request) => return refused(ErrorCode::UNKNOWN_MEMBER_ID),
             Some(empty) => empty.bury(turn),
             None => {}
@@ -201,7 +214,8 @@ impl Shard {
         }
         match self.groups.get_mut(request.group_id.as_str()) {
             Some(Group::Classic(group)) => group.sync(turn, client, request),
-            _ => refused(ErrorCode::UNKNOWN_MEMBER_ID),
+            Some(Group::Consumer(group)) => group.classic_sync(turn, request).map_or_else(refused, Some),
+            None => refused(ErrorCode::UNKNOWN_MEMBER_ID),
         }
     }
 
@@ -212,7 +226,8 @@ impl Shard {
         }
         match self.groups.get_mut(request.group_id.as_str()) {
             Some(Group::Classic(group)) => group.heartbeat(turn, request),
-            _ => ErrorCode::UNKNOWN_MEMBER_ID,
+            Some(Group::Consumer(group)) => group.classic_heartbeat(turn, request),
+            None => ErrorCode::UNKNOWN_MEMBER_ID,
         }
     }
 
@@ -223,7 +238,13 @@ impl Shard {
         }
         match self.groups.get_mut(request.group_id.as_str()) {
             Some(Group::Classic(group)) => group.leave(turn, client, request),
-            _ => classic::leave_missing(client, request),
+            Some(Group::Consumer(group)) => {
+                let (answer, leaving) = group.classic_leave(client, request);
+                let id = Arc::clone(group.id());
+                self.fence(turn, &id, &leaving);
+                answer
+            }
+            None => classic::leave_missing(client, request),
         }
     }
 
@@ -237,8 +258,17 @@ impl Shard {
         consumer::check_heartbeat(turn.config, client.api_version, request)?;
         let id: GroupId = request.group_id.as_str().into();
         match self.groups.get_mut(&id) {
-            Some(Group::Consumer(group)) => return group.heartbeat(turn, client, request),
-            Some(Group::Classic(group)) if !group.is_empty() || !consumer::creates_group(request) => {
+            Some(Group::Consumer(group)) => {
+                let Some(leaver) = group.leaver(request) else { return group.heartbeat(turn, client, request) };
+                self.fence(turn, &id, &[leaver]);
+                return Ok(consumer::left(request));
+            }
+            Some(Group::Classic(group)) if consumer::creates_group(request) && !group.is_empty() => {
+                let (group, answer) = Self::upgrade(turn, group, client, request)?;
+                self.groups.insert(id, Group::Consumer(group));
+                return Ok(answer);
+            }
+            Some(Group::Classic(_)) if !consumer::creates_group(request) => {
                 return Err(Refusal::new(
                     ErrorCode::GROUP_ID_NOT_FOUND,
                     format!("Group {id} is not a consumer group."),

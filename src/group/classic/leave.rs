@@ -20,8 +20,17 @@ pub fn leave_error(code: ErrorCode) -> LeaveGroupResponse {
 
 /// The answer to a LeaveGroup for a group that is not there: nobody in it is known.
 pub fn leave_missing(client: &Client, request: &LeaveGroupRequest) -> LeaveGroupResponse {
+    leave_with(client, request, |_| ErrorCode::UNKNOWN_MEMBER_ID)
+}
+
+/// The answer to a LeaveGroup of which another has the say, with a code for each that leaves.
+pub fn leave_with(
+    client: &Client,
+    request: &LeaveGroupRequest,
+    mut code: impl FnMut(&MemberIdentity) -> ErrorCode,
+) -> LeaveGroupResponse {
     let members = leaving(client, request);
-    let responses = members.iter().map(|member| response(member, ErrorCode::UNKNOWN_MEMBER_ID));
+    let responses = members.iter().map(|member| response(member, code(member)));
     for_version(client, responses.collect())
 }
 

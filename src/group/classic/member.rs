@@ -134,7 +134,7 @@ impl Offer {
 
 /// The protocols of a request. One that is named twice counts once: Kafka counts it twice, and then finds no
 /// protocol that all members share.
-fn protocols(request: &JoinGroupRequest) -> Vec<(String, Bytes)> {
+pub fn protocols(request: &JoinGroupRequest) -> Vec<(String, Bytes)> {
     let mut seen = std::collections::HashSet::new();
     let first = request.protocols.iter().filter(|protocol| seen.insert(protocol.name.as_str()));
     first.map(|protocol| (protocol.name.as_str().to_owned(), Bytes::copy_from_slice(&protocol.metadata))).collect()

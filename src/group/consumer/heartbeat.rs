@@ -98,6 +98,13 @@ pub const fn creates_group(request: &ConsumerGroupHeartbeatRequest) -> bool {
     request.member_epoch == 0
 }
 
+/// The answer to the heartbeat of a member that left.
+pub fn left(request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse::default()
+        .with_member_id(Some(request.member_id.clone()))
+        .with_member_epoch(request.member_epoch)
+}
+
 /// The refusal of a heartbeat to a group that is not there.
 pub fn group_not_found(group: &str, request: &ConsumerGroupHeartbeatRequest) -> Refusal {
     // Kafka's words are others for a member that leaves.
@@ -166,9 +173,7 @@ impl ConsumerGroup {
         } else {
             self.fence_members(turn, std::slice::from_ref(&id));
         }
-        Ok(ConsumerGroupHeartbeatResponse::default()
-            .with_member_id(Some(request.member_id.clone()))
-            .with_member_epoch(request.member_epoch))
+        Ok(left(request))
     }
 
     /// GROUP_MAX_SIZE_REACHED for a member id that is not in the group yet, where the group is full.

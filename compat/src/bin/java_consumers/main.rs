@@ -90,7 +90,7 @@ fn crash(binary: &Path, name: &str, options: &[&str], rounds: i64) -> io::Result
         broker.kill()?;
         broker.restart()?;
         producer.flush(PATIENCE).map_err(io::Error::other)?;
-        let ends = Partitions::from_iter((0..PARTITIONS).map(|index| (index, target / i64::from(PARTITIONS))));
+        let ends: Partitions = (0..PARTITIONS).map(|index| (index, target / i64::from(PARTITIONS))).collect();
         group.wait_for("all records, committed", |progress| progress.has_committed(&ends))?;
     }
     let progress = group.progress()?;
