@@ -320,6 +320,7 @@ impl Member {
     /// It goes on where it was, as if nothing had happened.
     pub fn wake(&self) {
         self.order.store(POLL, Ordering::SeqCst);
+        self.thread.iter().for_each(|thread| thread.thread().unpark());
     }
 
     /// What it has seen so far.
@@ -330,6 +331,7 @@ impl Member {
     fn end(&mut self) {
         self.order.store(CLOSE, Ordering::SeqCst);
         let Some(thread) = self.thread.take() else { return };
+        thread.thread().unpark();
         let still_closing = |ledger: &mut Ledger| !ledger.members[self.number].ended;
         let (ledger, timeout) =
             self.group.shared.1.wait_timeout_while(self.group.ledger(), CLOSING, still_closing).unwrap();
@@ -370,7 +372,7 @@ fn run(consumer: &BaseConsumer<View>, order: &AtomicU8) {
         match order.load(Ordering::SeqCst) {
             POLL => {}
             FREEZE => {
-                std::thread::park_timeout(Duration::from_millis(50));
+                std::thread::park();
                 continue;
             }
             _ => return,
