@@ -164,7 +164,7 @@ impl GroupCoordinator {
 
     fn shard_of(&self, group: &str) -> Option<&Arc<Running>> {
         let count = i32::try_from(self.shards.len()).ok().filter(|count| *count > 0)?;
-        self.shards.get(usize::try_from((java_hash(group) & i32::MAX) % count).ok()?)
+        self.shards.get(usize::try_from(partition_of(group, count)).ok()?)
     }
 }
 
@@ -188,7 +188,14 @@ where
     }
 }
 
-/// Java's `String.hashCode`, by which Kafka spreads groups over partitions.
+/// The partition of `__consumer_offsets` where Kafka looks for a group.
+fn partition_of(group: &str, count: i32) -> i32 {
+    // Kafka takes the hash without its sign; clearing the bit of the sign would give other partitions. The hash that has
+    // no positive is 0 to it.
+    java_hash(group).checked_abs().unwrap_or(0) % count
+}
+
+/// Java's `String.hashCode`.
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }

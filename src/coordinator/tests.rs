@@ -85,6 +85,14 @@ fn groups_hash_as_in_java() {
     assert_eq!(java_hash("ü😀"), (252 * 31 + 0xd83d) * 31 + 0xde00);
 }
 
+#[test]
+fn a_group_is_where_kafka_looks_for_it() {
+    assert_eq!(java_hash("static-new"), -111_475_263);
+    assert_eq!([3, 50].map(|count| partition_of("static-new", count)), [0, 13]);
+    assert_eq!(partition_of("polygenelubricants", 50), 0);
+    assert_eq!(partition_of("abc", 50), 4);
+}
+
 #[tokio::test]
 async fn offsets_are_found_again_after_a_restart() {
     let broker = TestBroker::new();
@@ -187,8 +195,7 @@ async fn offsets_of_a_transaction_count_once_it_is_committed() {
         let broker = TestBroker::new();
         broker.create("t", 1).await;
         assert_eq!(commits(&broker, 5).await, 0);
-        let index = java_hash("g") & i32::MAX;
-        let log = broker.log(CONSUMER_OFFSETS, index % 50);
+        let log = broker.log(CONSUMER_OFFSETS, partition_of("g", 50));
         let now = clock::now();
         let producer = |batch: BatchBuilder| batch.producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
         let offset = CommitPartition {
