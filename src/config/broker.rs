@@ -196,8 +196,8 @@ pub const SETTINGS: &[Setting] = broker_settings! {
     "offset.metadata.max.bytes" Int = "4096", Rule::Min(0), ReadOnly, Acts,
         "The longest text that may be committed with an offset.";
     "offsets.commit.timeout.ms" Int = "5000", Rule::Min(1), ReadOnly, Acts,
-        "How long a change of a group, such as a commit, may take to be written before it is answered with an \
-         error.";
+        "How long a request waits for its group to be read back after a start before it is answered with \
+         COORDINATOR_LOAD_IN_PROGRESS.";
     "offsets.retention.check.interval.ms" Long = "600000", Rule::Min(1), ReadOnly, Acts,
         "How often committed offsets are looked through for those that have expired.";
     "offsets.retention.minutes" Int = "10080", Rule::Min(1), ReadOnly, Acts,
