@@ -302,7 +302,7 @@ const GROUPS: [&str; 8] = [
     "one more in a consumer group of 10, ms",
     "one more in a consumer group of 100, ms",
     "classic groups of 10 members settle, s",
-    "commits, 16 clients, per second",
+    "commits of 16 groups, per second",
 ];
 const GROUPS_TOPIC: &str = "groups";
 const GROUPS_PARTITIONS: i32 = 200;

@@ -41,9 +41,7 @@ async fn within_patience<T>(what: &str, future: impl Future<Output = T>) -> io::
 /// Asks for a coordinator until there is one: Kafka makes its topic at the first question.
 pub fn wait_for_coordinator(address: SocketAddr) -> io::Result<()> {
     runtime()?.block_on(within_patience("a coordinator", async {
-        let request = FindCoordinatorRequest::default()
-            .with_key_type(0)
-            .with_coordinator_keys(vec![StrBytes::from_static_str("first")]);
+        let request = find_coordinator();
         let mut connection = Connection::open(address).await?;
         loop {
             let answer = connection.call(4, &request).await?;
@@ -54,6 +52,10 @@ pub fn wait_for_coordinator(address: SocketAddr) -> io::Result<()> {
             tokio::time::sleep(BEAT).await;
         }
     }))?
+}
+
+fn find_coordinator() -> FindCoordinatorRequest {
+    FindCoordinatorRequest::default().with_key_type(0).with_coordinator_keys(vec![StrBytes::from_static_str("first")])
 }
 
 /// Milliseconds from the join of one more member to a group of so many until all have what is theirs.
@@ -68,22 +70,25 @@ pub fn rebalance(
         let group = format!("rebalance-{protocol:?}-{members}");
         let progress = Progress::new();
         let mut tasks = JoinSet::new();
-        let mut join = |number: usize| match protocol {
+        let mut join = |number: usize, connection: Connection| match protocol {
             Protocol::Classic => {
-                tasks.spawn(classic(address, group.clone(), number, BEAT, progress.clone()));
+                tasks.spawn(classic(connection, group.clone(), number, BEAT, progress.clone()));
             }
             Protocol::Consumer => {
-                tasks.spawn(consumer(address, group.clone(), number, BEAT, topic.to_owned(), progress.clone()));
+                tasks.spawn(consumer(connection, group.clone(), number, BEAT, topic.to_owned(), progress.clone()));
             }
         };
         let held = |members| match protocol {
             Protocol::Classic => members,
             Protocol::Consumer => partitions,
         };
-        (0..members).for_each(&mut join);
+        for number in 0..members {
+            join(number, Connection::open(address).await?);
+        }
+        let one_more = Connection::open(address).await?;
         within_patience("a new group", progress.settled(members, held(members))).await?;
         let started = Instant::now();
-        join(members);
+        join(members, one_more);
         within_patience("a rebalance", progress.settled(members + 1, held(members + 1))).await?;
         Ok(started.elapsed().as_secs_f64() * 1e3)
     })
@@ -92,15 +97,21 @@ pub fn rebalance(
 /// Seconds until so many groups of so many classic members have settled.
 pub fn settle(address: SocketAddr, groups: usize, members: usize) -> io::Result<f64> {
     runtime()?.block_on(async {
+        // One after the other, each once the one before is served: a listener's queue is short, and who does not fit into
+        // it tries again a second later.
+        let mut connections = Vec::new();
+        for _ in 0..groups * members {
+            let mut connection = Connection::open(address).await?;
+            connection.call(4, &find_coordinator()).await?;
+            connections.push(connection);
+        }
         let started = Instant::now();
         let mut tasks = JoinSet::new();
-        let mut all = Vec::new();
-        for group in 0..groups {
-            let progress = Progress::new();
-            for number in 0..members {
-                tasks.spawn(classic(address, format!("settle-{group}"), number, SLOW_BEAT, progress.clone()));
-            }
-            all.push(progress);
+        let all: Vec<_> = (0..groups).map(|_| Progress::new()).collect();
+        for (number, connection) in connections.into_iter().enumerate() {
+            let (group, number) = (number / members, number % members);
+            let Some(progress) = all.get(group) else { continue };
+            tasks.spawn(classic(connection, format!("settle-{group}"), number, SLOW_BEAT, progress.clone()));
         }
         for progress in all {
             within_patience("a group", progress.settled(members, members)).await?;

@@ -97,13 +97,12 @@ fn text(text: &str) -> StrBytes {
 
 /// A member of the classic protocol, for as long as it is polled. It holds one thing, whatever the leader gives it.
 pub async fn classic(
-    address: SocketAddr,
+    mut connection: Connection,
     group: String,
     number: usize,
     beat: Duration,
     progress: Arc<Progress>,
 ) -> io::Result<()> {
-    let mut connection = Connection::open(address).await?;
     let mut member_id = StrBytes::default();
     loop {
         let joined = connection.call(3, &join(&group, &member_id)).await?;
@@ -161,14 +160,13 @@ fn sync(group: &str, joined: &JoinGroupResponse) -> SyncGroupRequest {
 
 /// A member of the consumer protocol, for as long as it is polled. It gives up at once what it is to give up.
 pub async fn consumer(
-    address: SocketAddr,
+    mut connection: Connection,
     group: String,
     number: usize,
     beat: Duration,
     topic: String,
     progress: Arc<Progress>,
 ) -> io::Result<()> {
-    let mut connection = Connection::open(address).await?;
     let mut request = ConsumerGroupHeartbeatRequest::default()
         .with_group_id(GroupId(text(&group)))
         .with_member_id(text(&format!("member-{number:06}")))
