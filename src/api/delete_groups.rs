@@ -38,3 +38,19 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         DeleteGroupsResponse::default().with_results(results.collect())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::test_support::{TestBroker, text};
+
+    #[tokio::test]
+    async fn a_group_that_is_named_twice_is_answered_once() {
+        let names = ["b", "a", "b"].map(|name| GroupId(text(name)));
+        let request = DeleteGroupsRequest::default().with_groups_names(names.to_vec());
+        let response = TestBroker::new().call(2, &request).await;
+        let results = response.results.iter().map(|result| (result.group_id.as_str(), result.error_code));
+        let missing = ErrorCode::GROUP_ID_NOT_FOUND.0;
+        assert_eq!(results.collect::<Vec<_>>(), [("b", missing), ("a", missing)]);
+    }
+}

@@ -61,3 +61,20 @@ fn not_found(refusal: Refusal, version: i16) -> DescribedGroup {
     }
     group.with_error_code(refusal.code.0).with_error_message(refusal.message.map(sentence))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::test_support::TestBroker;
+
+    #[tokio::test]
+    async fn operations_are_not_told_of_a_group_that_is_said_not_to_be_there() {
+        let request = DescribeGroupsRequest::default()
+            .with_groups(vec![GroupId(text("g"))])
+            .with_include_authorized_operations(true);
+        for (version, operations) in [(5, GROUP_OPERATIONS), (6, NO_OPERATIONS)] {
+            let response = TestBroker::new().call(version, &request).await;
+            assert_eq!(response.groups[0].authorized_operations, operations, "version {version}");
+        }
+    }
+}

@@ -87,3 +87,17 @@ fn topic_answer(topic: FetchedTopic, version: i16) -> wire::FetchedTopic {
     let topic = if version < IDS { TopicRef::Name(topic.name.as_ref().into()) } else { TopicRef::Id(topic.id) };
     wire::FetchedTopic { topic, partitions }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PartitionIndex;
+
+    #[test]
+    fn only_an_id_can_be_of_no_topic() {
+        let topic = FetchedTopic { name: "".into(), id: TopicId::ZERO, partitions: vec![(PartitionIndex(0), None)] };
+        let code = |version| topic_answer(topic.clone(), version).partitions[0].error;
+        assert_eq!(code(IDS - 1), ErrorCode::NONE);
+        assert_eq!(code(IDS), ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+}
