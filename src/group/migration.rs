@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::classic::{ClassicGroup, Member as ClassicMember};
 use super::config::GroupsConfig;
-use super::consumer::ConsumerGroup;
+use super::consumer::{ConsumerGroup, Member};
 use super::records::{
     ClassicMember as ClassicValue, ConsumerEpoch, CurrentAssignment, MemberState, MemberValue, Partitions, Record,
     TargetEpoch,
@@ -251,8 +251,9 @@ pub fn replaces_last_consumer(config: &GroupsConfig, group: &ConsumerGroup, inst
         && group.members().len() <= config.max_size
 }
 
-/// A stable classic group of the members that speak the classic protocol, each with its target; `None` where that is
-/// too large for the log.
+/// A stable classic group of the members that speak the classic protocol, each with what it holds; `None` where that is
+/// too large for the log. Kafka writes down what each is to own, which differs where members are still on their way:
+/// should the group be upgraded again before it has rebalanced, others would be given what they still read.
 pub fn to_classic(
     turn: &Turn<'_>,
     group: &ConsumerGroup,
@@ -263,10 +264,10 @@ pub fn to_classic(
     let members = stay.filter_map(|(id, member)| Some((Arc::clone(id), comes_over(&member.told)?))).collect();
     let mut classic = ClassicGroup::from_members(Arc::clone(group.id()), generation, members, turn.now);
     let protocol = classic.protocol().unwrap_or_default();
-    let assignments = classic
-        .members()
-        .iter()
-        .map(|(id, member)| (Arc::clone(id), assignment(turn.image, group.target(id), &member.metadata(protocol))));
+    let assignments = classic.members().iter().map(|(id, member)| {
+        let held = group.member(id).map(held).unwrap_or_default();
+        (Arc::clone(id), assignment(turn.image, &held, &member.metadata(protocol)))
+    });
     for (id, assignment) in assignments.collect::<Vec<_>>() {
         classic.set_assignment(&id, assignment);
     }
@@ -277,6 +278,18 @@ pub fn to_classic(
     let config = GroupsConfig { max_record_bytes: room, ..turn.config.clone() };
     let record = Record::Classic(Arc::clone(group.id()), Some(classic.to_record()));
     fits(&[record], &config).then_some(classic)
+}
+
+/// What a member owns, or was not yet seen to give up.
+fn held(member: &Member) -> Partitions {
+    let mut partitions = Partitions::new();
+    for (topic, index) in member.partitions() {
+        partitions.entry(topic).or_default().push(index);
+    }
+    for indexes in partitions.values_mut() {
+        indexes.sort_unstable();
+    }
+    partitions
 }
 
 /// A member of the classic protocol as a classic group knows it.
@@ -290,12 +303,12 @@ fn comes_over(told: &MemberValue) -> Option<ClassicMember> {
 }
 
 /// The bytes of an assignment, in the version in which the member told its subscription.
-pub fn assignment(image: &Image, partitions: Option<&Partitions>, subscription: &Bytes) -> Bytes {
+pub fn assignment(image: &Image, partitions: &Partitions, subscription: &Bytes) -> Bytes {
     let version = subscription.first_chunk().map_or(0, |version| i16::from_be_bytes(*version));
     let named = |(topic, indexes): (&TopicId, &Vec<PartitionIndex>)| {
         let topic = image.topic_by_id(*topic)?;
         Some((topic.name.to_string(), indexes.iter().map(|index| index.0).collect()))
     };
-    let partitions = partitions.into_iter().flatten().filter_map(named).collect();
+    let partitions = partitions.iter().filter_map(named).collect();
     ConsumerAssignment { partitions, user_data: None }.encode(version)
 }

@@ -237,7 +237,7 @@ impl ConsumerGroup {
         Ok(SyncGroupResponse::default()
             .with_protocol_type(request.protocol_type.clone())
             .with_protocol_name(request.protocol_name.clone())
-            .with_assignment(migration::assignment(turn.image, Some(&assigned), &subscription)))
+            .with_assignment(migration::assignment(turn.image, &assigned, &subscription)))
     }
 
     /// Heartbeat: NONE, or REBALANCE_IN_PROGRESS where the member is to join again, or who it is not:

@@ -193,7 +193,7 @@ fn a_consumer_group_becomes_a_classic_group_when_its_last_consumer_is_gone() {
         assert_eq!(group.members().len(), 2);
         for member in group.members().values() {
             let assignment = ConsumerAssignment::decode(&member.assignment).unwrap();
-            assert_eq!(assignment.partitions[0].1.len(), 2, "each has its target");
+            assert_eq!(assignment.partitions[0].1.len(), 2, "each has what it owns");
             assert_eq!(member.assignment[..2], [0, 3], "in the version of its subscription");
         }
         // Members keep what they own and are told to join.
@@ -207,6 +207,19 @@ fn a_consumer_group_becomes_a_classic_group_when_its_last_consumer_is_gone() {
         assert!(matches!(before.nth(1), Some(Record::ConsumerEpoch(_, None))), "{how}");
         bench.check_replay();
     }
+}
+
+#[test]
+fn what_members_hold_is_theirs_through_both_changes() {
+    let mut bench = Bench::classic_group(COOPERATIVE, &[("a", &[0, 1, 2, 3, 4, 5])]);
+    bench.ok(&come("m", &["t"]));
+    bench.ok(&beat("m", -1));
+    assert_eq!(bench.classic().state(), ClassicState::PreparingRebalance);
+    // It was to give up three and did not hear of it.
+    assert_eq!(bench.ok(&come("n", &["t"])).1, Some(vec![]));
+    let id = bench.id("a");
+    assert_eq!(bench.consumer().member(&id).unwrap().partitions().count(), 6);
+    bench.check_replay();
 }
 
 #[test]
