@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::{ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId};
 
-use super::reply::{GROUP_OPERATIONS, coordinated, sentence};
+use super::reply::{GROUP_OPERATIONS, NO_OPERATIONS, coordinated, sentence};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
@@ -15,8 +15,6 @@ use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
 
 const API: ApiKey = ApiKey::ConsumerGroupDescribe;
-/// Not asked for.
-const NO_OPERATIONS: i32 = i32::MIN;
 /// The first version with the protocol of members, and what is answered where it is not told.
 const MEMBER_TYPE: i16 = 1;
 const UNKNOWN_TYPE: i8 = -1;

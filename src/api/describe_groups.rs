@@ -8,22 +8,17 @@ use std::sync::Arc;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::{ApiKey, DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
-use super::reply::{GROUP_OPERATIONS, coordinated, sentence, text};
+use super::reply::{GROUP_OPERATIONS, NO_OPERATIONS, coordinated};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
+use crate::group::classic::describe_missing;
+use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
-use crate::wire::{ErrorCode, Refusal};
 
 const API: ApiKey = ApiKey::DescribeGroups;
-/// Not asked for.
-const NO_OPERATIONS: i32 = i32::MIN;
 /// The first version with static members.
 const STATIC: i16 = 4;
-/// The first version that says that a group is not there.
-const NOT_FOUND: i16 = 6;
-/// The state of a group that is not there.
-const DEAD: &str = "Dead";
 
 /// One turn for each group.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
@@ -40,7 +35,8 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         let groups = body.groups.into_iter().zip(results.unwrap_or_default()).map(|(id, result)| {
             let mut group = match result {
                 Ok(Ok(group)) => group,
-                Ok(Err(refusal)) => not_found(refusal, version),
+                // It is refused for no other reason.
+                Ok(Err(refusal)) => describe_missing(&id, version, refusal.message.as_deref().unwrap_or_default()),
                 Err(code) => DescribedGroup::default().with_error_code(code.0),
             };
             if version < STATIC {
@@ -54,18 +50,10 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     })
 }
 
-fn not_found(refusal: Refusal, version: i16) -> DescribedGroup {
-    let group = DescribedGroup::default().with_group_state(text(DEAD));
-    if version < NOT_FOUND && refusal.code == ErrorCode::GROUP_ID_NOT_FOUND {
-        return group;
-    }
-    group.with_error_code(refusal.code.0).with_error_message(refusal.message.map(sentence))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::test_support::TestBroker;
+    use crate::api::test_support::{TestBroker, text};
 
     #[tokio::test]
     async fn operations_are_not_told_of_a_group_that_is_said_not_to_be_there() {

@@ -11,6 +11,7 @@ use crate::group::turn::Client;
 use crate::storage::partition_log::{Durable, FlushFailed};
 use crate::wire::header::RequestHeader;
 use crate::wire::message::encode_response;
+pub use crate::wire::message::text;
 use crate::wire::{ErrorCode, WireError};
 
 /// Everything that can be done with a topic, as bits by the operations' numbers: read, write, create, delete, alter,
@@ -20,6 +21,8 @@ pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 /// Everything that can be done with a group: read, delete, describe, describe and alter its settings.
 pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+/// Operations that were not asked for.
+pub const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Answers at once.
 pub fn now<T: Encodable>(api: ApiKey, header: &RequestHeader, body: &T) -> Result<Reply, Refused> {
@@ -125,11 +128,6 @@ pub fn address(broker: &Broker, peer: &Peer) -> (StrBytes, i32) {
         Some(advertised) => (text(&advertised.host), i32::from(advertised.port)),
         None => (text(&peer.local.ip().to_canonical().to_string()), i32::from(peer.local.port())),
     }
-}
-
-/// A text for a message.
-pub fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 /// A sentence for a message.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, ResponseHeader, TopicName};
-use kafka_protocol::protocol::{Decodable, HeaderVersion, Request as Message, StrBytes};
+use kafka_protocol::protocol::{Decodable, HeaderVersion, Request as Message};
 
 use super::{Peer, Reply, Request, Response};
 use crate::broker::Broker;
@@ -24,6 +24,7 @@ use crate::storage::{Durability, LogManager, PartitionLog, StorageConfig};
 use crate::types::PartitionIndex;
 use crate::wire::fetch::Piece;
 use crate::wire::header::RequestHeader;
+pub use crate::wire::message::text;
 
 /// A broker on a disk that counts.
 pub struct TestBroker {
@@ -81,10 +82,6 @@ impl TestBroker {
     pub fn log(&self, topic: &str, partition: i32) -> Arc<dyn PartitionLog> {
         self.broker.logs.get(topic, PartitionIndex(partition)).unwrap().unwrap()
     }
-}
-
-pub fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 /// An answer as a client reads it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::World;
 use crate::group::records::Record;
 use crate::group::shard::Shard;
+use crate::log::compaction::Marker;
 use crate::storage::replay::{ReplayError, each_record};
 use crate::storage::{PartitionLog, StorageError};
 use crate::types::{Offset, ProducerId, TopicPartition};
@@ -33,7 +34,7 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
     let mut pending: HashMap<ProducerId, Vec<Record>> = HashMap::new();
     each_record::<LoadError>(log.as_ref(), |header, offset, record| {
         if header.is_control() {
-            let committed = record.key.is_some_and(|key| key.get(2..4) == Some(&COMMIT));
+            let committed = record.key.is_some_and(|key| Marker::of_key(key) == Marker::Commit);
             let ended = pending.remove(&header.producer_id).unwrap_or_default();
             ended.iter().filter(|_| committed).for_each(|record| shard.apply(record));
             return Ok(());
@@ -53,6 +54,3 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
     }
     Ok((shard, log))
 }
-
-/// The type of a control record that commits, in its key.
-const COMMIT: [u8; 2] = [0, 1];

@@ -14,7 +14,6 @@ mod member;
 mod membership;
 mod rebalance;
 mod replies;
-mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;

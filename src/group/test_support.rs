@@ -8,8 +8,9 @@ use super::config::GroupsConfig;
 use super::timers::Timers;
 use super::turn::{Now, Steady, Ticket, Turn};
 use crate::metadata::image::Image;
-use crate::metadata::records::{MetadataRecord, PartitionRecord};
-use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TimestampMs, TopicId};
+use crate::metadata::image::tests::partition as partition_record;
+use crate::metadata::records::MetadataRecord;
+use crate::types::{TimestampMs, TopicId};
 
 /// Everything that a turn borrows.
 #[derive(Debug)]
@@ -39,22 +40,7 @@ impl World {
     /// More partitions for a topic.
     pub fn partitions(&mut self, id: TopicId, partitions: std::ops::Range<i32>) {
         for partition in partitions {
-            let record = PartitionRecord {
-                partition: PartitionIndex(partition),
-                topic: id,
-                replicas: vec![NodeId(1)],
-                isr: vec![NodeId(1)],
-                removing: vec![],
-                adding: vec![],
-                leader: NodeId(1),
-                leader_recovery_state: 0,
-                leader_epoch: LeaderEpoch(0),
-                partition_epoch: 0,
-                directories: vec![Uuid::nil()],
-                eligible_leaders: None,
-                last_known_eligible: None,
-            };
-            self.image.apply(&MetadataRecord::Partition(record)).unwrap();
+            self.image.apply(&partition_record(id, partition)).unwrap();
         }
     }
 

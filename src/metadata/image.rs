@@ -426,7 +426,7 @@ impl Replay {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn id(number: u128) -> TopicId {
@@ -437,7 +437,7 @@ mod tests {
         MetadataRecord::Topic { name: name.to_owned(), id: id(number) }
     }
 
-    fn partition(topic: TopicId, index: i32) -> MetadataRecord {
+    pub(crate) fn partition(topic: TopicId, index: i32) -> MetadataRecord {
         MetadataRecord::Partition(PartitionRecord {
             partition: PartitionIndex(index),
             topic,

@@ -5,6 +5,7 @@
 //! Both begin with a version of their own. A version that is not known yet is read as the newest that is: new fields
 //! come after the known ones.
 
+use std::collections::BTreeSet;
 use std::mem::size_of;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -90,6 +91,22 @@ impl ConsumerSubscription {
         }
         out.freeze()
     }
+}
+
+/// Adds the topics that a subscription names, for those who need nothing else of it. Every version begins with what
+/// version 0 has, so that is read, whatever the version says; as in Kafka, what is not UTF-8 is replaced.
+///
+/// # Errors
+///
+/// Where a field goes beyond the bytes.
+pub fn add_topics(subscription: &[u8], topics: &mut BTreeSet<String>) -> Result<(), WireError> {
+    let mut reader = Reader::new(subscription);
+    let _version = reader.i16()?;
+    for _ in 0..reader.array(FORMAT, 2)? {
+        let name = reader.nullable_string_bytes(FORMAT)?.ok_or(WireError::Invalid("null for a topic"))?;
+        topics.insert(String::from_utf8_lossy(name).into_owned());
+    }
+    reader.nullable_bytes(FORMAT).map(|_user_data| ())
 }
 
 /// What a classic consumer is given.
@@ -197,16 +214,13 @@ mod tests {
     use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as CrateAssigned;
     use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition as CrateOwned;
     use kafka_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
-    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use kafka_protocol::protocol::Encodable;
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;
 
     use super::*;
-
-    fn text(text: &str) -> StrBytes {
-        StrBytes::from_string(text.to_owned())
-    }
+    use crate::wire::message::text;
 
     fn coded<T: Encodable>(version: i16, message: &T) -> Bytes {
         let mut out = BytesMut::new();

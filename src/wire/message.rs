@@ -2,11 +2,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use super::reader::Format;
 use super::writer::PREFIX_LEN;
 use super::{WireError, schema, writer};
+
+/// A text for a message.
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
 
 /// The version that the crate codes where Kafka counted on without a change of shape.
 ///
@@ -63,10 +68,8 @@ pub(super) fn finish_response(mut frame: BytesMut) -> Bytes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use kafka_protocol::messages::{ApiVersionsResponse, HeartbeatResponse, ListOffsetsRequest, MetadataRequest};
-    use kafka_protocol::protocol::StrBytes;
-
     use super::*;
+    use kafka_protocol::messages::{ApiVersionsResponse, HeartbeatResponse, ListOffsetsRequest, MetadataRequest};
 
     #[test]
     fn responses_carry_length_header_and_body() {

@@ -175,10 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn text(text: &str) -> StrBytes {
-        StrBytes::from_string(text.to_owned())
-    }
+    use crate::wire::message::text;
 
     /// A request as the crate writes it.
     fn crate_encoded(version: i16) -> Bytes {

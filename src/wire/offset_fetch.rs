@@ -10,12 +10,12 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopics as CrateTopic,
 };
 use kafka_protocol::messages::{ApiKey, OffsetFetchResponse as CrateResponse};
-use kafka_protocol::protocol::StrBytes;
 
+use super::message::{self, text};
 use super::offset_commit::crate_name;
 use super::produce::TopicRef;
 use super::reader::{Format, Reader};
-use super::{ErrorCode, WireError, message, schema};
+use super::{ErrorCode, WireError, schema};
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 /// The first version whose response has a code for the group.
@@ -230,10 +230,6 @@ fn old_topic(topic: &FetchedTopic) -> CrateOldTopic {
     CrateOldTopic::default()
         .with_name(crate_name(&topic.topic).0.into())
         .with_partitions(topic.partitions.iter().map(partition).collect())
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 #[cfg(test)]

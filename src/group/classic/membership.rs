@@ -7,8 +7,9 @@ use super::super::MemberId;
 use super::super::timers::Timer;
 use super::super::turn::Turn;
 use super::member::{Member, Offer};
-use super::{ClassicGroup, ClassicState, replies, subscription};
+use super::{ClassicGroup, ClassicState, replies};
 use crate::wire::ErrorCode;
+use crate::wire::consumer_protocol;
 
 /// The protocol type of consumers.
 pub const CONSUMER: &str = "consumer";
@@ -167,7 +168,7 @@ impl ClassicGroup {
         let protocol = self.protocol.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            subscription::topics(&member.metadata(protocol), &mut topics).ok()?;
+            consumer_protocol::add_topics(&member.metadata(protocol), &mut topics).ok()?;
         }
         Some(topics)
     }

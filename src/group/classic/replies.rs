@@ -7,11 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::super::turn::{Released, Ticket, Turn};
 use super::member::Waiting;
 use crate::wire::ErrorCode;
-
-/// A string for the wire.
-pub(super) fn text(value: &str) -> StrBytes {
-    StrBytes::from_string(value.to_owned())
-}
+pub(super) use crate::wire::message::text;
 
 /// JoinGroup is refused.
 pub(super) fn join_error(member_id: &str, code: ErrorCode) -> JoinGroupResponse {

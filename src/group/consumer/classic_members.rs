@@ -27,6 +27,7 @@ use crate::metadata::image::Image;
 use crate::types::TopicId;
 use crate::wire::ErrorCode;
 use crate::wire::consumer_protocol::ConsumerSubscription;
+use crate::wire::message::text;
 
 /// From this version on a dynamic member joins with a name that it was given before (KIP-394).
 const FIRST_REQUIRING_MEMBER_ID: i16 = 4;
@@ -363,8 +364,4 @@ fn fits(group: &ConsumerGroup, id: &MemberId, told: &MemberValue, config: &Group
     let record = Record::Member(Arc::clone(&group.id), id.clone(), Some(told.clone())).encode();
     let size = record.key.len() + record.value.map_or(0, |value| value.len());
     size <= config.max_record_bytes / 2
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

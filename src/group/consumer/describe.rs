@@ -12,6 +12,7 @@ use super::{ConsumerGroup, Member};
 use crate::group::config::{Assignor, GroupsConfig};
 use crate::metadata::image::Image;
 use crate::types::{PartitionIndex, TopicId};
+use crate::wire::message::text;
 
 /// `member_type` of a member of the classic protocol, from version 1 on.
 const CLASSIC: i8 = 0;
@@ -73,8 +74,4 @@ fn assignment<'a>(
         )
     });
     Assignment::default().with_topic_partitions(topics.collect())
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

@@ -22,6 +22,7 @@ use crate::group::timers::Timer;
 use crate::group::turn::{Client, Steady, Turn};
 use crate::metadata::records::MetadataRecord;
 use crate::types::TopicId;
+use crate::wire::message::text;
 use crate::wire::{ErrorCode, Refusal};
 
 const SESSION_MS: i64 = 45_000;
@@ -216,8 +217,4 @@ impl Request {
         });
         self.with(|request| request.topic_partitions = Some(owned.collect()))
     }
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

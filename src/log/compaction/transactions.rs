@@ -29,12 +29,17 @@ impl Marker {
         }
         let section = records::section(batch, LARGEST_SECTION)?;
         let first = Records::new(&section, header.record_count).next().transpose()?;
-        let mut key = Reader::new(first.and_then(|record| record.key).unwrap_or_default());
-        Ok(match (key.i16(), key.i16()) {
+        Ok(Self::of_key(first.and_then(|record| record.key).unwrap_or_default()))
+    }
+
+    /// Reads the key of a control record.
+    pub fn of_key(key: &[u8]) -> Self {
+        let mut key = Reader::new(key);
+        match (key.i16(), key.i16()) {
             (Ok(_version), Ok(0)) => Self::Abort,
             (Ok(_version), Ok(1)) => Self::Commit,
             _ => Self::Other,
-        })
+        }
     }
 }
 

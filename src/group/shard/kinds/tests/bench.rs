@@ -12,7 +12,6 @@ use kafka_protocol::messages::{
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
     TopicName,
 };
-use kafka_protocol::protocol::StrBytes;
 
 use crate::group::classic::{ClassicGroup, ClassicState};
 use crate::group::consumer::ConsumerGroup;
@@ -22,16 +21,13 @@ use crate::group::test_support::World;
 use crate::group::timers::{Timer, Timers};
 use crate::group::turn::{Client, Released, Ticket, Turn};
 use crate::wire::consumer_protocol::{ConsumerAssignment, ConsumerSubscription};
+pub use crate::wire::message::text;
 use crate::wire::{ErrorCode, Refusal};
 
 pub const SESSION_MS: i32 = 10_000;
 pub const REBALANCE_MS: i32 = 20_000;
 pub const RANGE: &str = "range";
 pub const COOPERATIVE: &str = "cooperative-sticky";
-
-pub fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
 
 pub fn group() -> WireGroupId {
     WireGroupId(text("g"))
