@@ -5,12 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::messages::{ProduceRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+use crate::frames;
 
 const VERSION: i16 = 9;
 
@@ -40,11 +42,7 @@ fn attempt(address: SocketAddr, frame: &[u8]) -> io::Result<i16> {
     connection.read_exact(&mut length)?;
     let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or(0).min(1 << 20)];
     connection.read_exact(&mut answer)?;
-    let mut answer = Bytes::from(answer);
-    let header_version = ProduceResponse::header_version(VERSION);
-    ResponseHeader::decode(&mut answer, header_version).map_err(io::Error::other)?;
-    let response = ProduceResponse::decode(&mut answer, VERSION).map_err(io::Error::other)?;
-    debug_assert_eq!(answer.remaining(), 0);
+    let response = frames::decode::<ProduceRequest>(VERSION, answer.into())?;
     let partition = response.responses.first().and_then(|topic| topic.partition_responses.first());
     partition.map(|partition| partition.error_code).ok_or_else(|| io::Error::other("an empty answer"))
 }
@@ -72,12 +70,5 @@ fn produce_frame(topic: &str) -> Result<Bytes, Box<dyn std::error::Error + Send 
         .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
         .with_partition_data(vec![PartitionProduceData::default().with_records(Some(batch.freeze()))]);
     let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![data]);
-    let header = RequestHeader::default().with_request_api_version(VERSION).with_correlation_id(1);
-    let mut frame = BytesMut::new();
-    frame.put_u32(0);
-    header.encode(&mut frame, ProduceRequest::header_version(VERSION))?;
-    request.encode(&mut frame, VERSION)?;
-    let length = u32::try_from(frame.len() - 4)?;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(frame.freeze())
+    Ok(frames::encode(VERSION, 1, &request)?)
 }

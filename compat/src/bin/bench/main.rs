@@ -2,6 +2,7 @@
 
 mod figures;
 mod first;
+mod frames;
 mod groups;
 mod load;
 mod members;

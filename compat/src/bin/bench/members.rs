@@ -7,18 +7,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    ConsumerGroupHeartbeatRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, RequestHeader,
-    ResponseHeader, SyncGroupRequest, TopicName,
+    ConsumerGroupHeartbeatRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+    TopicName,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+
+use crate::frames;
 
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const LARGEST_ANSWER: usize = 16 << 20;
@@ -40,26 +42,12 @@ impl Connection {
     /// Asks and waits for the answer.
     pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.correlation_id += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str("bench")));
-        let mut frame = BytesMut::new();
-        frame.put_u32(0);
-        header.encode(&mut frame, R::header_version(version)).map_err(io::Error::other)?;
-        request.encode(&mut frame, version).map_err(io::Error::other)?;
-        let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
+        let frame = frames::encode(version, self.correlation_id, request)?;
         self.stream.write_all(&frame).await?;
         let length = usize::try_from(self.stream.read_u32().await?).map_err(io::Error::other)?;
         let mut answer = vec![0; length.min(LARGEST_ANSWER)];
         self.stream.read_exact(&mut answer).await?;
-        let mut answer = Bytes::from(answer);
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version)).map_err(io::Error::other)?;
-        let response = R::Response::decode(&mut answer, version).map_err(io::Error::other)?;
-        debug_assert_eq!(answer.remaining(), 0);
-        Ok(response)
+        frames::decode::<R>(version, answer.into())
     }
 }
 
