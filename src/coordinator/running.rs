@@ -118,11 +118,14 @@ impl Running {
 
     /// Takes one turn.
     pub(super) fn turn<T, F: FnOnce(&mut Shard, &mut Turn<'_>) -> T>(&self, op: F) -> Turned<T, F> {
-        let mut state = self.state.lock();
-        let State::Ready(live) = &mut *state else { return Turned::NotReady(op) };
+        self.turn_of(&mut self.state.lock(), op)
+    }
+
+    fn turn_of<T, F: FnOnce(&mut Shard, &mut Turn<'_>) -> T>(&self, state: &mut State, op: F) -> Turned<T, F> {
+        let State::Ready(live) = state else { return Turned::NotReady(op) };
         let ticket = live.ticket();
         let told = live.turn(&self.world, ticket, op);
-        Turned::Done(self.finish(&mut state, told))
+        Turned::Done(self.finish(state, told))
     }
 
     /// Takes one turn for a request that may have to wait.
@@ -208,20 +211,21 @@ impl Running {
 
     fn load(self: &Arc<Self>) {
         let load = self.loads.fetch_add(1, Ordering::Relaxed);
-        let state = match load::replay(&self.world, &self.partition()) {
+        let loaded = match load::replay(&self.world, &self.partition()) {
             Ok((shard, log)) => State::Ready(Box::new(Live::new(shard, log, load))),
             Err(error) => {
                 tracing::error!("the groups of {} are not served: {error}", self.partition());
                 State::Failed
             }
         };
-        let is_ready = matches!(state, State::Ready(_));
-        *self.state.lock() = state;
-        if is_ready {
-            // What a restart interrupted goes on.
-            let _ = self.turn(Shard::loaded);
-            tokio::spawn(timers::run(Arc::clone(self), load));
+        {
+            let mut state = self.state.lock();
+            *state = loaded;
+            // What a restart interrupted goes on, before anybody else has a turn.
+            let _ = self.turn_of(&mut state, Shard::loaded);
         }
+        // It ends at once where there is no shard.
+        tokio::spawn(timers::run(Arc::clone(self), load));
         self.changed.notify_waiters();
     }
 
