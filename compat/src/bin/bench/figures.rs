@@ -9,6 +9,7 @@ use crate::first;
 use crate::groups::{self, Protocol};
 use crate::load;
 use crate::memory;
+use crate::new_group;
 use crate::performance::Performance;
 
 /// How much of everything.
@@ -248,11 +249,25 @@ impl Run<'_> {
             }
             Ok::<_, io::Error>(())
         };
-        let [first_classic, first_consumer, classic_10, classic_100, consumer_10, consumer_100, settle, commits] =
-            GROUPS;
+        let [
+            raw_classic,
+            raw_consumer,
+            first_classic,
+            first_consumer,
+            classic_10,
+            classic_100,
+            consumer_10,
+            consumer_100,
+            settle,
+            commits,
+        ] = GROUPS;
         let bootstrap = broker.bootstrap();
         load::create_topic(&bootstrap, "first-record", 1)?;
         let first = |protocol| load::first_record(&bootstrap, "first-record", protocol, protocol);
+        load::produce_one(&bootstrap, "first-record")?;
+        let raw = |protocol, group| new_group::first_record(address, "first-record", group, protocol);
+        figure(raw_classic, &|| raw(Protocol::Classic, "raw-classic"))?;
+        figure(raw_consumer, &|| raw(Protocol::Consumer, "raw-consumer"))?;
         figure(first_classic, &|| first("classic"))?;
         figure(first_consumer, &|| first("consumer"))?;
         figure(classic_10, &|| rebalance(Protocol::Classic, 10))?;
@@ -294,9 +309,11 @@ impl Run<'_> {
 }
 
 /// What is measured of groups.
-const GROUPS: [&str; 8] = [
-    "first record of a new classic group, ms",
-    "first record of a new consumer group, ms",
+const GROUPS: [&str; 10] = [
+    "first record of a new classic group, no client timers, ms",
+    "first record of a new consumer group, no client timers, ms",
+    "first record of a new classic group, librdkafka, ms",
+    "first record of a new consumer group, librdkafka, ms",
     "one more in a classic group of 10, ms",
     "one more in a classic group of 100, ms",
     "one more in a consumer group of 10, ms",

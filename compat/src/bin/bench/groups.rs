@@ -29,11 +29,13 @@ pub enum Protocol {
     Consumer,
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+/// What one measurement runs on.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-async fn within_patience<T>(what: &str, future: impl Future<Output = T>) -> io::Result<T> {
+/// What comes of the future, or an error that names what took too long.
+pub async fn within_patience<T>(what: &str, future: impl Future<Output = T>) -> io::Result<T> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{what}: not within {PATIENCE:?}"));
     tokio::time::timeout(PATIENCE, future).await.map_err(|_| late())
 }
@@ -54,7 +56,8 @@ pub fn wait_for_coordinator(address: SocketAddr) -> io::Result<()> {
     }))?
 }
 
-fn find_coordinator() -> FindCoordinatorRequest {
+/// Of a group's coordinator, whichever.
+pub fn find_coordinator() -> FindCoordinatorRequest {
     FindCoordinatorRequest::default().with_key_type(0).with_coordinator_keys(vec![StrBytes::from_static_str("first")])
 }
 

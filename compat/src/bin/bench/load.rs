@@ -100,11 +100,15 @@ fn receive(consumer: &BaseConsumer, clock: Instant) -> io::Result<u64> {
     Ok(now.saturating_sub(sent).as_micros() as u64)
 }
 
-/// Milliseconds from making a consumer of a group that nobody knows yet until it has its first record.
-pub fn first_record(bootstrap: &str, topic: &str, group: &str, protocol: &str) -> io::Result<f64> {
+/// Produces one record, acknowledged.
+pub fn produce_one(bootstrap: &str, topic: &str) -> io::Result<()> {
     let producer: BaseProducer = client(bootstrap).set("acks", "all").create().map_err(other)?;
     producer.send(BaseRecord::<(), str>::to(topic).payload("first")).map_err(|(error, _)| other(error))?;
-    producer.flush(PATIENCE).map_err(other)?;
+    producer.flush(PATIENCE).map_err(other)
+}
+
+/// Milliseconds from making a consumer of a group that nobody knows yet until it has its first record.
+pub fn first_record(bootstrap: &str, topic: &str, group: &str, protocol: &str) -> io::Result<f64> {
     let started = Instant::now();
     let mut config = client(bootstrap);
     config.set("group.id", group).set("group.protocol", protocol).set("auto.offset.reset", "earliest");

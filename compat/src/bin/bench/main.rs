@@ -7,6 +7,7 @@ mod groups;
 mod load;
 mod members;
 mod memory;
+mod new_group;
 mod performance;
 mod table;
 

@@ -121,7 +121,8 @@ pub async fn classic(
     }
 }
 
-fn join(group: &str, member_id: &StrBytes) -> JoinGroupRequest {
+/// The request of a member that joins.
+pub fn join(group: &str, member_id: &StrBytes) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(StrBytes::from_static_str("range"))
         // A subscription to nothing, of version 0.
@@ -135,7 +136,8 @@ fn join(group: &str, member_id: &StrBytes) -> JoinGroupRequest {
         .with_protocols(vec![protocol])
 }
 
-fn sync(group: &str, joined: &JoinGroupResponse) -> SyncGroupRequest {
+/// The request that follows the answer to a join.
+pub fn sync(group: &str, joined: &JoinGroupResponse) -> SyncGroupRequest {
     let assignment = |id: StrBytes| {
         SyncGroupRequestAssignment::default().with_member_id(id).with_assignment(Bytes::from_static(&[0; 10]))
     };
@@ -144,6 +146,16 @@ fn sync(group: &str, joined: &JoinGroupResponse) -> SyncGroupRequest {
         .with_generation_id(joined.generation_id)
         .with_member_id(joined.member_id.clone())
         .with_assignments(joined.members.iter().map(|member| assignment(member.member_id.clone())).collect())
+}
+
+/// The request of a member of the consumer protocol that joins.
+pub fn first_heartbeat(group: &str, member_id: &str, topic: &str) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_member_id(text(member_id))
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![TopicName(text(topic))]))
+        .with_topic_partitions(Some(Vec::new()))
 }
 
 /// A member of the consumer protocol, for as long as it is polled. It gives up at once what it is to give up.
@@ -155,12 +167,7 @@ pub async fn consumer(
     topic: String,
     progress: Arc<Progress>,
 ) -> io::Result<()> {
-    let mut request = ConsumerGroupHeartbeatRequest::default()
-        .with_group_id(GroupId(text(&group)))
-        .with_member_id(text(&format!("member-{number:06}")))
-        .with_rebalance_timeout_ms(60_000)
-        .with_subscribed_topic_names(Some(vec![TopicName(text(&topic))]))
-        .with_topic_partitions(Some(Vec::new()));
+    let mut request = first_heartbeat(&group, &format!("member-{number:06}"), &topic);
     let mut held: Vec<TopicPartitions> = Vec::new();
     loop {
         let answer = connection.call(1, &request).await?;
