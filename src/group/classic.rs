@@ -48,8 +48,6 @@ pub enum ClassicState {
     CompletingRebalance,
     /// Every member has what the leader gave it, or may fetch it.
     Stable,
-    /// This broker does not look after it any more.
-    Dead,
 }
 
 impl ClassicState {
@@ -60,7 +58,6 @@ impl ClassicState {
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
             Self::Stable => "Stable",
-            Self::Dead => "Dead",
         }
     }
 }
@@ -117,7 +114,7 @@ impl ClassicGroup {
         Self {
             id,
             state: ClassicState::Empty,
-            previous: ClassicState::Dead,
+            previous: ClassicState::Empty,
             state_timestamp: Some(now.wall),
             protocol_type: None,
             protocol: None,
@@ -283,7 +280,7 @@ impl ClassicGroup {
     ///
     /// # Errors
     ///
-    /// COORDINATOR_NOT_AVAILABLE, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS.
+    /// UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS.
     pub fn validate_commit(
         &self,
         member_id: &str,
@@ -291,9 +288,6 @@ impl ClassicGroup {
         generation: i32,
         is_transactional: bool,
     ) -> Result<(), ErrorCode> {
-        if self.state == ClassicState::Dead {
-            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        }
         if generation < 0 && self.is_empty() {
             return Ok(());
         }
@@ -323,10 +317,9 @@ impl ClassicGroup {
     ///
     /// # Errors
     ///
-    /// GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
+    /// NON_EMPTY_GROUP.
     pub const fn validate_delete(&self) -> Result<(), ErrorCode> {
         match self.state {
-            ClassicState::Dead => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             ClassicState::Empty => Ok(()),
             _ => Err(ErrorCode::NON_EMPTY_GROUP),
         }
@@ -336,7 +329,7 @@ impl ClassicGroup {
     ///
     /// # Errors
     ///
-    /// GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
+    /// NON_EMPTY_GROUP.
     pub fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
         match self.validate_delete() {
             Err(ErrorCode::NON_EMPTY_GROUP) if self.has_consumers() => Ok(()),
@@ -344,23 +337,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether offsets of the group may be read.
-    ///
-    /// # Errors
-    ///
-    /// GROUP_ID_NOT_FOUND.
-    pub const fn validate_offset_fetch(&self) -> Result<(), ErrorCode> {
-        match self.state {
-            ClassicState::Dead => Err(ErrorCode::GROUP_ID_NOT_FOUND),
-            _ => Ok(()),
-        }
-    }
-
     /// A heartbeat: NONE, or why the member has to do something.
     pub fn heartbeat(&mut self, turn: &mut Turn<'_>, request: &HeartbeatRequest) -> ErrorCode {
-        if self.state == ClassicState::Dead {
-            return ErrorCode::COORDINATOR_NOT_AVAILABLE;
-        }
         if let Err(code) = self.validate_member(&request.member_id, request.group_instance_id.as_deref()) {
             return code;
         }

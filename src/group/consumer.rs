@@ -61,8 +61,6 @@ pub enum ConsumerState {
     Reconciling,
     /// Every member owns what it is to own.
     Stable,
-    /// It is gone.
-    Dead,
 }
 
 /// As Kafka writes it.
@@ -73,7 +71,6 @@ impl fmt::Display for ConsumerState {
             Self::Assigning => "Assigning",
             Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
-            Self::Dead => "Dead",
         })
     }
 }

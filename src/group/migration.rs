@@ -218,7 +218,7 @@ fn fits(records: &[Record], config: &GroupsConfig) -> bool {
 /// Ends what is left of the classic group that became a consumer group: whoever waits in a join or a sync is to join
 /// again, and members are held to the sessions that they asked for.
 pub fn hand_over(turn: &mut Turn<'_>, classic: &mut ClassicGroup, group: &ConsumerGroup) {
-    classic.release_all(turn, ErrorCode::REBALANCE_IN_PROGRESS);
+    classic.release_all(turn);
     let of_classic = |timer: &Timer| matches!(timer, Timer::PendingJoin(_) | Timer::Join | Timer::Sync);
     turn.timers.cancel_where(classic.id(), of_classic);
     for (id, member) in classic.members() {

@@ -10,11 +10,12 @@ use crate::wire::ErrorCode;
 /// From this version on a group that is not there is an error (KIP-1043).
 const FIRST_NOT_FOUND: i16 = 6;
 
+/// The state of a group that is not there, as tools print it.
+const DEAD: &str = "Dead";
+
 /// The description of a group that is not there, or not a classic one.
 pub fn describe_missing(id: &str, api_version: i16, why: &str) -> DescribedGroup {
-    let dead = DescribedGroup::default()
-        .with_group_id(WireGroupId(text(id)))
-        .with_group_state(text(ClassicState::Dead.name()));
+    let dead = DescribedGroup::default().with_group_id(WireGroupId(text(id))).with_group_state(text(DEAD));
     if api_version < FIRST_NOT_FOUND {
         return dead;
     }

@@ -86,9 +86,6 @@ impl ClassicGroup {
             self.remove(turn, id);
             return Some(join_error("", ErrorCode::GROUP_MAX_SIZE_REACHED));
         }
-        if self.state == ClassicState::Dead {
-            return Some(join_error(id, ErrorCode::COORDINATOR_NOT_AVAILABLE));
-        }
         if !self.supports(&request.protocol_type, request.protocols.iter().map(|protocol| protocol.name.as_str())) {
             return Some(join_error(id, ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
         }
@@ -99,7 +96,7 @@ impl ClassicGroup {
     /// new or not. Otherwise members are.
     fn accepts(&self, id: &str, max_size: usize) -> bool {
         match self.state {
-            ClassicState::Empty | ClassicState::Dead => true,
+            ClassicState::Empty => true,
             ClassicState::PreparingRebalance => {
                 self.members.get(id).is_some_and(|member| member.join.is_some()) || self.awaiting_join < max_size
             }
@@ -162,9 +159,7 @@ impl ClassicGroup {
             ClassicState::CompletingRebalance => !same,
             // A leader that joins again wants to assign again, perhaps because topics have changed.
             ClassicState::Stable => !same || self.is_leader(&id),
-            ClassicState::Empty | ClassicState::Dead => {
-                return Some(join_error(&id, ErrorCode::UNKNOWN_MEMBER_ID));
-            }
+            ClassicState::Empty => return Some(join_error(&id, ErrorCode::UNKNOWN_MEMBER_ID)),
         };
         if !rebalances {
             // It may have missed the answer to its join of this generation.
@@ -218,7 +213,7 @@ impl ClassicGroup {
                 self.prepare_rebalance(turn);
                 return None;
             }
-            ClassicState::PreparingRebalance | ClassicState::Empty | ClassicState::Dead => {
+            ClassicState::PreparingRebalance | ClassicState::Empty => {
                 self.maybe_complete_join(turn);
                 return None;
             }

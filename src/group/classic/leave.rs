@@ -37,9 +37,6 @@ pub fn leave_with(
 impl ClassicGroup {
     /// Members leave. The group rebalances without them, or becomes empty.
     pub fn leave(&mut self, turn: &mut Turn<'_>, client: &Client, request: &LeaveGroupRequest) -> LeaveGroupResponse {
-        if self.state == ClassicState::Dead {
-            return leave_error(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        }
         let members = leaving(client, request);
         let mut responses = Vec::with_capacity(members.len());
         let mut left = false;

@@ -17,13 +17,13 @@ impl ClassicGroup {
             ClassicState::Empty | ClassicState::CompletingRebalance | ClassicState::Stable => {
                 self.prepare_rebalance(turn);
             }
-            ClassicState::PreparingRebalance | ClassicState::Dead => self.maybe_complete_join(turn),
+            ClassicState::PreparingRebalance => self.maybe_complete_join(turn),
         }
     }
 
     /// Begins a rebalance of a group that is not in one: its members are to join again.
     pub fn rebalance(&mut self, turn: &mut Turn<'_>) {
-        if !matches!(self.state, ClassicState::PreparingRebalance | ClassicState::Dead) {
+        if self.state != ClassicState::PreparingRebalance {
             self.prepare_rebalance(turn);
         }
     }
@@ -215,21 +215,14 @@ impl ClassicGroup {
         }
     }
 
-    /// Answers everybody who waits: NOT_COORDINATOR when the group goes to another broker, REBALANCE_IN_PROGRESS when
-    /// it becomes a consumer group.
-    pub fn release_all(&mut self, turn: &mut Turn<'_>, code: ErrorCode) {
+    /// Answers everybody who waits, because it becomes a consumer group.
+    pub fn release_all(&mut self, turn: &mut Turn<'_>) {
+        let code = ErrorCode::REBALANCE_IN_PROGRESS;
         for (id, member) in &mut self.members {
             replies::release_join(turn, member.join.take(), replies::join_error(id, code));
             replies::release_sync(turn, member.sync.take(), replies::sync_error(code));
         }
         self.awaiting_join = 0;
-    }
-
-    /// This broker does not look after the group any more.
-    pub fn unload(&mut self, turn: &mut Turn<'_>) {
-        self.transition(turn.now, ClassicState::Dead);
-        self.release_all(turn, ErrorCode::NOT_COORDINATOR);
-        turn.timers.cancel_all(&self.id);
     }
 }
 

@@ -62,10 +62,8 @@ impl ClassicGroup {
     }
 
     fn validate_sync(&self, request: &SyncGroupRequest) -> Result<(), ErrorCode> {
-        match self.state {
-            ClassicState::Empty => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
-            ClassicState::Dead => return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
-            _ => {}
+        if self.state == ClassicState::Empty {
+            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation {

@@ -125,9 +125,8 @@ impl Shard {
 
     fn validate_fetch(&self, group: &str, (member, epoch): (Option<&str>, i32)) -> Result<(), ErrorCode> {
         match self.groups.get(group) {
-            Some(Group::Classic(group)) => group.validate_offset_fetch(),
             Some(Group::Consumer(group)) => group.validate_fetch(member, epoch),
-            None => Ok(()),
+            Some(Group::Classic(_)) | None => Ok(()),
         }
     }
 

@@ -206,6 +206,6 @@ fn members_of_a_consumer_group_come_over() {
     bench.turn(ClassicGroup::rebalance);
     assert_eq!(bench.heartbeat("a", 7), ErrorCode::REBALANCE_IN_PROGRESS);
     let ticket = bench.join(&Join::of("b").instance("i"));
-    bench.turn(|group, turn| group.release_all(turn, ErrorCode::REBALANCE_IN_PROGRESS));
+    bench.turn(super::super::ClassicGroup::release_all);
     assert_eq!(bench.joined(ticket).error_code, ErrorCode::REBALANCE_IN_PROGRESS.0);
 }

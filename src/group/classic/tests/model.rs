@@ -382,7 +382,6 @@ fn check_state(group: &ClassicGroup) {
             assert_eq!(group.supported.get(protocol), Some(&group.members.len()), "all speak it");
         }
         ClassicState::PreparingRebalance => {}
-        ClassicState::Dead => panic!("nobody unloads it"),
     }
 }
 

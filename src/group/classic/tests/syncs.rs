@@ -199,21 +199,3 @@ fn before_version_3_the_one_member_answers_for_the_request() {
     let answer = leave_missing(&client(3), &batch);
     assert_eq!((answer.error_code, answer.members[0].error_code), (0, ErrorCode::UNKNOWN_MEMBER_ID.0));
 }
-
-#[test]
-fn an_unloaded_group_sends_everybody_away() {
-    let (mut bench, ids) = Bench::completing(2);
-    let sync = bench.sync(5, &sync_request(&ids[1], 1, &[]));
-    bench.turn(super::super::ClassicGroup::unload);
-    assert_eq!(bench.synced(sync).error_code, ErrorCode::NOT_COORDINATOR.0);
-    let gone = ErrorCode::COORDINATOR_NOT_AVAILABLE;
-    assert_eq!(bench.world.timers.next(), None);
-    assert_eq!(bench.heartbeat(&ids[0], 1), gone);
-    assert_eq!(bench.join_code(&Join::of("")), gone);
-    assert_eq!(bench.sync_code(&sync_request(&ids[0], 1, &[])), gone);
-    let answer = bench.leave_with(5, &LeaveGroupRequest::default());
-    assert_eq!(answer.error_code, gone.0);
-    assert_eq!(bench.group.validate_commit("", None, -1, false), Err(gone));
-    assert_eq!(bench.group.validate_delete(), Err(ErrorCode::GROUP_ID_NOT_FOUND));
-    assert_eq!(bench.group.validate_offset_fetch(), Err(ErrorCode::GROUP_ID_NOT_FOUND));
-}
