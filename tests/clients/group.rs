@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ impl Group {
     /// The ledger as it is now.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A member's thread that panicked with the lock has said why.
-        self.shared.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the ledger is as wanted, and nothing in it is wrong.
@@ -333,8 +333,10 @@ impl Member {
         let Some(thread) = self.thread.take() else { return };
         thread.thread().unpark();
         let still_closing = |ledger: &mut Ledger| !ledger.members[self.number].ended;
-        let (ledger, timeout) =
-            self.group.shared.1.wait_timeout_while(self.group.ledger(), CLOSING, still_closing).unwrap();
+        // A test that failed with the ledger in its hands is to say so, and not to end the others.
+        let (ledger, timeout) = (self.group.shared.1)
+            .wait_timeout_while(self.group.ledger(), CLOSING, still_closing)
+            .unwrap_or_else(PoisonError::into_inner);
         drop(ledger);
         if timeout.timed_out() {
             // librdkafka 2.12 never answers a rebalance callback that meets the end of its group handler. Such a

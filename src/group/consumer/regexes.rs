@@ -28,9 +28,7 @@ impl ConsumerGroup {
         for pattern in patterns {
             let names = turn.image.topics().map(|topic| &*topic.name);
             // One that is invalid was written by another broker: it stands for nothing.
-            let mut topics = regex::resolve(&pattern, names).unwrap_or_default();
-            topics.sort_unstable();
-            topics.dedup();
+            let topics = regex::resolve(&pattern, names).unwrap_or_default();
             changed |= self.resolved.get(&pattern).map_or(&[][..], |resolved| &resolved.topics) != topics;
             let resolved = ResolvedRegex { topics, version: version.cast_signed(), timestamp: turn.now.wall.0 };
             self.emit(turn, Record::Regex(self.id.clone(), pattern, Some(resolved)));
