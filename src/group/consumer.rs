@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use change::SubscriptionChange;
 pub use classic_members::{ClassicJoin, JoinRefused};
 pub use heartbeat::{Owned, check_heartbeat, creates_group, group_not_found, left};
-pub use member::Member;
+pub use member::{Member, subscribed};
 pub use validate::CommitCheck;
 
 use super::records::{ConsumerEpoch, CurrentAssignment, Partitions, Record, ResolvedRegex, TargetEpoch};
@@ -233,14 +233,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// A timer of the group went off: the member that was not heard of, or did not do what it was told to, is dropped.
-    pub fn on_timer(&mut self, turn: &mut Turn<'_>, timer: &Timer) {
-        if let Some(id) = self.expired_by(timer) {
-            self.fence_members(turn, std::slice::from_ref(id));
-        }
-    }
-
-    /// Whom a timer that went off drops. One of what is over drops nobody.
+    /// Whom a timer that went off drops: a member that was not heard of, or did not do what it was told to. A timer of
+    /// what is over drops nobody.
     pub fn expired_by<'a>(&self, timer: &'a Timer) -> Option<&'a MemberId> {
         let (id, expired): (_, fn(&Member) -> bool) = match timer {
             Timer::Session(id) => (id, |_| true),

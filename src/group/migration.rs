@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::classic::{ClassicGroup, Member as ClassicMember};
 use super::config::GroupsConfig;
-use super::consumer::{ConsumerGroup, Member};
+use super::consumer::{ConsumerGroup, Member, subscribed};
 use super::records::{
     ClassicMember as ClassicValue, ConsumerEpoch, CurrentAssignment, MemberState, MemberValue, Partitions, Record,
     TargetEpoch,
@@ -58,7 +58,7 @@ pub fn upgrade(turn: &Turn<'_>, classic: &ClassicGroup) -> Result<Upgraded, Refu
     }
     keep_claims(&mut members, holders);
     let records = conversion_records(id, classic.generation(), &members);
-    if !fits(&records, turn.config) {
+    if !fits(&records, turn.config.max_record_bytes) {
         return Err(cannot_upgrade(classic, "it is too large for one batch of records"));
     }
     let mut group = ConsumerGroup::new(Arc::clone(id));
@@ -81,25 +81,17 @@ impl Joined {
     fn read(image: &Image, classic: &ClassicGroup, member: &ClassicMember) -> Result<Self, Refusal> {
         let malformed = |_| cannot_upgrade(classic, "the embedded consumer protocol is malformed");
         let assigned = read_assignment(image, classic, member)?;
-        let subscription = ConsumerSubscription::decode(&metadata(classic, member)).map_err(malformed)?;
-        let mut topic_names = subscription.topics;
-        topic_names.sort_unstable();
-        topic_names.dedup();
+        let mut subscription = ConsumerSubscription::decode(&metadata(classic, member)).map_err(malformed)?;
+        let claimed = by_id(image, std::mem::take(&mut subscription.owned));
+        let protocols = member.protocols.clone();
         let told = MemberValue {
             instance_id: member.instance_id.clone(),
-            rack_id: subscription.rack.filter(|rack| !rack.is_empty()),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
-            topic_names,
-            topic_regex: Some(String::new()),
             rebalance_timeout_ms: member.rebalance_timeout_ms,
-            server_assignor: None,
-            classic: Some(ClassicValue {
-                session_timeout_ms: member.session_timeout_ms,
-                protocols: member.protocols.clone(),
-            }),
+            ..subscribed(subscription, ClassicValue { session_timeout_ms: member.session_timeout_ms, protocols })
         };
-        Ok(Self { told, assigned, claimed: by_id(image, subscription.owned) })
+        Ok(Self { told, assigned, claimed })
     }
 
     /// Where it stands in the consumer group.
@@ -207,12 +199,10 @@ fn conversion_records(id: &GroupId, generation: i32, members: &BTreeMap<MemberId
     records
 }
 
-fn fits(records: &[Record], config: &GroupsConfig) -> bool {
-    let size = |record: &Record| {
-        let encoded = record.encode();
-        RECORD_OVERHEAD + encoded.key.len() + encoded.value.map_or(0, |value| value.len())
-    };
-    BATCH_OVERHEAD + records.iter().map(size).sum::<usize>() <= config.max_record_bytes
+/// Whether records take no more than so many bytes as one batch.
+fn fits(records: &[Record], limit: usize) -> bool {
+    let size = |record: &Record| RECORD_OVERHEAD + record.encode().size();
+    BATCH_OVERHEAD + records.iter().map(size).sum::<usize>() <= limit
 }
 
 /// Ends what is left of the classic group that became a consumer group: whoever waits in a join or a sync is to join
@@ -275,9 +265,8 @@ pub fn to_classic(
     let tombstone = |name: &str| 3 * (RECORD_OVERHEAD + 8 + group.id().len() + name.len());
     let tombstones: usize = group.members().keys().map(|id| tombstone(id)).sum();
     let room = turn.config.max_record_bytes.saturating_sub(tombstones + tombstone(""));
-    let config = GroupsConfig { max_record_bytes: room, ..turn.config.clone() };
     let record = Record::Classic(Arc::clone(group.id()), Some(classic.to_record()));
-    fits(&[record], &config).then_some(classic)
+    fits(&[record], room).then_some(classic)
 }
 
 /// What a member owns, or was not yet seen to give up.

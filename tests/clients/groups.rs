@@ -29,12 +29,17 @@ fn fill(bootstrap: &str, topic: &str, partitions: i32, each: usize) {
 
 #[test]
 fn members_of_each_kind_share_commit_and_hand_over() {
+    with_each_kind(share_commit_and_hand_over);
+}
+
+/// Runs a test with members of each kind, all at the same broker and at once.
+fn with_each_kind(test: fn(&str, Kind)) {
     let broker = own_broker(quick());
     let bootstrap = broker.bootstrap();
     std::thread::scope(|scope| {
         for kind in KINDS {
             let bootstrap = &bootstrap;
-            scope.spawn(move || share_commit_and_hand_over(bootstrap, kind));
+            scope.spawn(move || test(bootstrap, kind));
         }
     });
 }
@@ -173,14 +178,7 @@ fn of_two_consumers_with_one_instance_the_newer_is_refused_until_the_older_leave
 
 #[test]
 fn a_regular_expression_finds_topics_that_come_later() {
-    let broker = own_broker(quick());
-    let bootstrap = broker.bootstrap();
-    std::thread::scope(|scope| {
-        for kind in KINDS {
-            let bootstrap = &bootstrap;
-            scope.spawn(move || finds_topics_that_come_later(bootstrap, kind));
-        }
-    });
+    with_each_kind(finds_topics_that_come_later);
 }
 
 fn finds_topics_that_come_later(bootstrap: &str, kind: Kind) {

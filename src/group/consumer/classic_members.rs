@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{ConsumerGroup, ConsumerState, LEAVE, Member, SubscriptionChange};
+use super::{ConsumerGroup, ConsumerState, LEAVE, Member, SubscriptionChange, subscribed};
 use crate::group::MemberId;
 use crate::group::classic::{self, CONSUMER};
 use crate::group::config::{GroupsConfig, MigrationPolicy};
@@ -128,22 +128,19 @@ impl ConsumerGroup {
         }
         let nobody = Member::default();
         let told = known.unwrap_or(&nobody).told.clone();
-        let mut topic_names = subscription.topics;
-        topic_names.sort_unstable();
-        topic_names.dedup();
+        let mut new =
+            subscribed(subscription, ClassicMember { session_timeout_ms: request.session_timeout_ms, protocols });
         let told = MemberValue {
             instance_id: request.group_instance_id.as_ref().map(ToString::to_string).or(told.instance_id),
-            rack_id: subscription.rack.filter(|rack| !rack.is_empty()).or(told.rack_id),
+            rack_id: new.rack_id.take().or(told.rack_id),
             client_id: client.id.clone(),
             client_host: client.host.clone(),
-            topic_names,
-            topic_regex: Some(String::new()),
             rebalance_timeout_ms: match request.rebalance_timeout_ms {
                 -1 => told.rebalance_timeout_ms,
                 timeout => timeout,
             },
             server_assignor: told.server_assignor,
-            classic: Some(ClassicMember { session_timeout_ms: request.session_timeout_ms, protocols }),
+            ..new
         };
         if !fits(self, &id, &told, turn.config) {
             return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
@@ -335,13 +332,7 @@ impl ConsumerGroup {
 
     /// Whom a ConsumerGroupHeartbeat drops, if it is that of a member that leaves for good.
     pub fn leaver(&self, request: &ConsumerGroupHeartbeatRequest) -> Option<MemberId> {
-        if request.member_epoch != LEAVE {
-            return None;
-        }
-        match request.instance_id.as_deref() {
-            Some(instance) => self.known_static(instance, &request.member_id).ok(),
-            None => self.members.get_key_value(request.member_id.as_str()).map(|(id, _)| id.clone()),
-        }
+        if request.member_epoch == LEAVE { self.sender(request).ok() } else { None }
     }
 }
 
@@ -361,7 +352,6 @@ fn owned(image: &Image, subscription: &ConsumerSubscription) -> Vec<OwnedPartiti
 
 /// Whether what a member tells leaves room in a batch for what else comes of a join.
 fn fits(group: &ConsumerGroup, id: &MemberId, told: &MemberValue, config: &GroupsConfig) -> bool {
-    let record = Record::Member(Arc::clone(&group.id), id.clone(), Some(told.clone())).encode();
-    let size = record.key.len() + record.value.map_or(0, |value| value.len());
-    size <= config.max_record_bytes / 2
+    let record = Record::Member(Arc::clone(&group.id), id.clone(), Some(told.clone()));
+    record.encode().size() <= config.max_record_bytes / 2
 }

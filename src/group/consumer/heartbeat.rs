@@ -164,10 +164,7 @@ impl ConsumerGroup {
         turn: &mut Turn<'_>,
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
-        let id = match request.instance_id.as_deref() {
-            None => self.known(&request.member_id)?,
-            Some(instance) => self.known_static(instance, &request.member_id)?,
-        };
+        let id = self.sender(request)?;
         if request.instance_id.is_some() && request.member_epoch == LEAVE_STATIC {
             self.leave_for_a_while(turn, &id);
         } else {
@@ -246,6 +243,14 @@ impl ConsumerGroup {
     /// A member by its id, or UNKNOWN_MEMBER_ID.
     fn known(&self, id: &str) -> Result<MemberId, Refusal> {
         self.members.get_key_value(id).map(|(id, _)| id.clone()).ok_or_else(|| self.unknown(id))
+    }
+
+    /// The member that a heartbeat is of: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
+    pub fn sender(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<MemberId, Refusal> {
+        match request.instance_id.as_deref() {
+            None => self.known(&request.member_id),
+            Some(instance) => self.known_static(instance, &request.member_id),
+        }
     }
 
     /// A static member by its instance id: UNKNOWN_MEMBER_ID where there is none, FENCED_INSTANCE_ID where it is

@@ -2,9 +2,28 @@
 
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
 
-use crate::group::records::{CurrentAssignment, MemberState, MemberValue};
+use crate::group::records::{ClassicMember, CurrentAssignment, MemberState, MemberValue};
 use crate::group::turn::Client;
 use crate::types::{PartitionIndex, TopicId};
+use crate::wire::consumer_protocol::ConsumerSubscription;
+
+/// What a member of the classic protocol tells with its subscription; who it is and its rebalance timeout are told
+/// elsewhere.
+pub fn subscribed(subscription: ConsumerSubscription, classic: ClassicMember) -> MemberValue {
+    MemberValue {
+        rack_id: subscription.rack.filter(|rack| !rack.is_empty()),
+        topic_names: distinct(subscription.topics),
+        topic_regex: Some(String::new()),
+        classic: Some(classic),
+        ..MemberValue::default()
+    }
+}
+
+fn distinct(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
 
 /// A member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +82,8 @@ impl Member {
     /// What it tells about itself with this heartbeat, if that is new. What the request leaves out stays as it was; a
     /// member that spoke the classic protocol no longer does.
     pub fn retold(&self, client: &Client, request: &ConsumerGroupHeartbeatRequest) -> Option<MemberValue> {
-        let names = request.subscribed_topic_names.as_ref().map(|names| {
-            let mut names: Vec<String> = names.iter().map(|name| name.0.to_string()).collect();
-            names.sort_unstable();
-            names.dedup();
-            names
-        });
+        let names = request.subscribed_topic_names.as_ref();
+        let names = names.map(|names| distinct(names.iter().map(|name| name.0.to_string()).collect()));
         let is = |told: &Option<String>, new: &Option<_>| {
             new.as_ref().is_none_or(|new: &kafka_protocol::protocol::StrBytes| told.as_deref() == Some(new.as_str()))
         };

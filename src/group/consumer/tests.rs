@@ -100,8 +100,17 @@ impl Bench {
     fn advance(&mut self, ms: i64) {
         self.world.advance(ms);
         while let Some((_, timer)) = self.world.timers.pop(self.world.now.steady) {
-            self.turn(|group, turn| group.on_timer(turn, &timer));
+            self.fire(&timer);
         }
+    }
+
+    /// A timer goes off.
+    fn fire(&mut self, timer: &Timer) {
+        self.turn(|group, turn| {
+            if let Some(expired) = group.expired_by(timer) {
+                group.fence_members(turn, std::slice::from_ref(expired));
+            }
+        });
     }
 
     fn timer(&self, timer: &Timer) -> bool {

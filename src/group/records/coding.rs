@@ -45,6 +45,13 @@ pub struct Encoded {
     pub value: Option<Bytes>,
 }
 
+impl Encoded {
+    /// Bytes of key and value.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl Record {
     /// Its bytes.
     pub fn encode(&self) -> Encoded {

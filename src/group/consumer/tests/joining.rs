@@ -266,7 +266,7 @@ fn timers_of_members_that_are_gone_do_nothing() {
     let mut bench = Bench::with(&[("t", 2)]);
     bench.ok(&Request::join("a", &["t"]));
     for timer in [Timer::Session("x".into()), Timer::Revocation("a".into()), Timer::Join, Timer::Sync] {
-        bench.turn(|group, turn| group.on_timer(turn, &timer));
+        bench.fire(&timer);
         assert!(bench.last.is_empty(), "{timer:?}");
     }
 }
