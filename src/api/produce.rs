@@ -18,7 +18,7 @@ use super::reply::{sentence, text};
 use super::{Refused, Reply, Request, Response};
 use crate::broker::{Broker, Found};
 use crate::clock;
-use crate::log::{AppendError, Appended, Origin};
+use crate::log::{AppendError, Appended, Origin, VerificationGuard};
 use crate::metadata::topic_name::is_internal;
 use crate::storage::partition_log::Durable;
 use crate::types::{Offset, PartitionIndex, TimestampMs};
@@ -196,7 +196,7 @@ fn append(
         // No transactional id is known to this broker yet: InitProducerId hands out none.
         return Err(Outcome::failed(index, ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     }
-    match found.log.append(batch, Origin::Client { version }, clock::now()) {
+    match found.log.append(batch, Origin::Client { version, guard: VerificationGuard::NONE }, clock::now()) {
         Ok(appended) => {
             let durable = found.log.durable(appended.last_offset);
             Ok((appended, durable))
@@ -266,6 +266,7 @@ fn error_code(error: &AppendError) -> ErrorCode {
         AppendError::OutOfOrderSequence(_) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
         AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
         AppendError::InvalidTxnState(_) => ErrorCode::INVALID_TXN_STATE,
+        AppendError::CoordinatorFenced(_) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
         AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         AppendError::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }

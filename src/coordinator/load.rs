@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::World;
 use crate::group::records::Record;
 use crate::group::shard::Shard;
-use crate::log::compaction::Marker;
 use crate::storage::replay::{ReplayError, each_record};
 use crate::storage::{PartitionLog, StorageError};
 use crate::types::{Offset, ProducerId, TopicPartition};
 use crate::wire::WireError;
+use crate::wire::control::EndMarker;
 
 /// Why a shard cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +34,11 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
     let mut pending: HashMap<ProducerId, Vec<Record>> = HashMap::new();
     each_record::<LoadError>(log.as_ref(), |header, offset, record| {
         if header.is_control() {
-            let committed = record.key.is_some_and(|key| Marker::of_key(key) == Marker::Commit);
-            let ended = pending.remove(&header.producer_id).unwrap_or_default();
-            ended.iter().filter(|_| committed).for_each(|record| shard.apply(record));
+            let marker = EndMarker::parse(record.key.unwrap_or_default(), record.value.unwrap_or_default());
+            if let Some(marker) = marker.map_err(|error| LoadError::Record(offset, error))? {
+                let ended = pending.remove(&header.producer_id).unwrap_or_default();
+                ended.iter().filter(|_| marker.commit).for_each(|record| shard.apply(record));
+            }
             return Ok(());
         }
         let Some(key) = record.key else { return Ok(()) };

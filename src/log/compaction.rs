@@ -10,7 +10,7 @@ mod transactions;
 
 pub use filter::{Filter, Kept, LastBatch, Rules};
 pub use keys::KeyMap;
-pub use transactions::{Marker, Transactions};
+pub use transactions::Transactions;
 
 use super::config::LogConfig;
 use crate::types::{Offset, TimestampMs};

@@ -10,6 +10,8 @@ mod record_walk;
 pub mod roll;
 pub mod validate;
 
+pub use producer_state::VerificationGuard;
+
 use crate::types::{Offset, TimestampMs};
 
 /// Why a batch is refused. `api/` turns it into Kafka's code.
@@ -68,6 +70,9 @@ pub enum AppendError {
     /// INVALID_TXN_STATE.
     #[error("{0}")]
     InvalidTxnState(String),
+    /// A marker of a coordinator that another one has replaced: TRANSACTION_COORDINATOR_FENCED.
+    #[error("{0}")]
+    CoordinatorFenced(String),
     /// The log takes no writes (failed write or fsync, full disk): KAFKA_STORAGE_ERROR.
     #[error("{0}")]
     Storage(String),
@@ -79,12 +84,27 @@ pub enum AppendError {
 /// Where a batch comes from; it decides which rules it must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A Produce request of this version.
+    /// A Produce request of this version: every rule.
     Client {
         /// The request's API version.
         version: i16,
+        /// What the verification of its transaction gave (rule 11).
+        guard: VerificationGuard,
     },
-    /// The broker itself (coordinators, markers, metadata): trusted, control batches allowed.
+    /// The group coordinator, with what a client commits within a transaction: its epoch and its transaction are checked,
+    /// but it has no sequence.
+    Coordinator {
+        /// What the verification of the transaction gave (rule 11).
+        guard: VerificationGuard,
+    },
+    /// The end of a transaction, by its coordinator or an administrator: the epochs of producer and coordinator are
+    /// checked.
+    Marker {
+        /// The level of the feature `transaction.version` that the transaction was begun under; from 2 on every
+        /// transaction has an epoch of its own.
+        transaction_version: i16,
+    },
+    /// The broker's own records: trusted.
     Broker,
 }
 

@@ -1,20 +1,31 @@
-//! Idempotent producers: what happens on a duplicate, a gap, a new epoch (rules 7-10).
+//! Idempotent and transactional producers: what happens on a duplicate, a gap, a new epoch (rules 7-10), what may be
+//! written into a transaction and what ends it (rules 11-13).
 //!
 //! [`ProducerStates::decide`] answers whether a batch continues what its producer wrote before and changes nothing;
 //! [`ProducerStates::apply`] takes over a batch that is in the log and is the only thing that changes an entry.
 //! Recovery is `apply` over the batches after the newest snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+mod transactions;
+mod verification;
 
+use std::collections::HashMap;
+
+pub use self::transactions::Aborted;
+use self::transactions::Transactions;
+pub use self::verification::VerificationGuard;
+use self::verification::Verifications;
 use super::{AppendError, Origin};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 use crate::wire::batch::BatchHeader;
+use crate::wire::control::{Control, EndMarker};
 
 /// How many batches per producer are remembered: as many as a client may have in flight (rule 7).
 pub const REMEMBERED_BATCHES: usize = 5;
 
 /// "No coordinator wrote a marker yet", as snapshots hold it.
 const NO_COORDINATOR_EPOCH: i32 = -1;
+/// From this level of the feature `transaction.version` on every transaction has an epoch of its own.
+const OWN_EPOCHS_SINCE: i16 = 2;
 
 /// What to do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +176,9 @@ pub struct ProducerSnapshotEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: HashMap<ProducerId, ProducerEntry>,
-    /// First offsets of open transactions: the first of them bounds the last stable offset (rule 13).
-    transactions: BTreeMap<Offset, ProducerId>,
+    transactions: Transactions,
+    /// Only in memory: who asks for one before a restart gets no answer.
+    verifications: Verifications,
     end_offset: Offset,
 }
 
@@ -178,67 +190,122 @@ impl ProducerStates {
 
     /// Whether a batch may be appended, without changing anything.
     ///
-    /// `header` is the batch as it came: its offsets do not matter, its epoch and sequences do.
-    pub fn decide(&self, header: &BatchHeader, origin: Origin) -> Result<Decision, AppendError> {
+    /// `header` is the batch as it came: its offsets do not matter, its epoch and sequences do. `control` is what it says
+    /// if it is a control batch.
+    pub fn decide(
+        &self,
+        header: &BatchHeader,
+        control: Option<Control>,
+        origin: Origin,
+    ) -> Result<Decision, AppendError> {
         if !header.has_producer() {
             return Ok(Decision::Append);
         }
         let entry = self.producers.get(&header.producer_id);
-        let from_client = matches!(origin, Origin::Client { .. });
-        if from_client && let Some(original) = entry.and_then(|entry| entry.duplicate_of(header)) {
-            return Ok(Decision::Duplicate(original));
-        }
-        let Some(entry) = entry else {
-            if from_client && header.producer_epoch < ProducerEpoch::NONE {
-                return Err(AppendError::InvalidProducerEpoch(format!(
-                    "producer {} wrote with epoch {}",
-                    header.producer_id, header.producer_epoch
-                )));
+        match (origin, control) {
+            (Origin::Broker, _) => {}
+            (Origin::Marker { transaction_version }, Some(Control::End(marker))) => {
+                check_marker(entry, header, marker, transaction_version)?;
             }
-            // Rule 9: nothing is known of it (or no longer), so any first sequence is accepted.
-            return if from_client && header.is_transactional() {
-                Err(not_in_transaction(header))
-            } else {
-                Ok(Decision::Append)
-            };
-        };
-        check_epoch(entry, header)?;
-        if !from_client {
-            return Ok(Decision::Append);
-        }
-        if header.is_transactional() && (entry.transaction_start.is_none() || entry.epoch != header.producer_epoch) {
-            return Err(not_in_transaction(header));
-        }
-        check_sequence(entry, header)?;
-        if !header.is_transactional() && entry.transaction_start.is_some() {
-            return Err(AppendError::InvalidTxnState(format!(
-                "producer {} wrote outside of its open transaction",
-                header.producer_id
-            )));
+            (Origin::Marker { .. }, _) => return Err(not_a_marker()),
+            (Origin::Coordinator { guard }, _) => {
+                self.check_transaction(entry, header, guard)?;
+                check_epoch(entry, header)?;
+                check_outside(entry, header)?;
+            }
+            (Origin::Client { guard, .. }, _) => {
+                if let Some(original) = entry.and_then(|entry| entry.duplicate_of(header)) {
+                    return Ok(Decision::Duplicate(original));
+                }
+                self.check_transaction(entry, header, guard)?;
+                check_epoch(entry, header)?;
+                self.check_verified_sequence(entry, header)?;
+                check_sequence(entry, header)?;
+                check_outside(entry, header)?;
+            }
         }
         Ok(Decision::Append)
     }
 
+    /// Rule 11: nothing is written into a transaction that the coordinator does not know to be open here.
+    fn check_transaction(
+        &self,
+        entry: Option<&ProducerEntry>,
+        header: &BatchHeader,
+        guard: VerificationGuard,
+    ) -> Result<(), AppendError> {
+        if !header.is_transactional() || is_open(entry, header.producer_epoch) {
+            return Ok(());
+        }
+        check_epoch(entry, header)?;
+        if self.verifications.is_guarded_by(header.producer_id, guard) {
+            return Ok(());
+        }
+        Err(AppendError::InvalidTxnState("Record was not part of an ongoing transaction".to_owned()))
+    }
+
+    /// Sequences as far as a verification knows better than the log.
+    fn check_verified_sequence(&self, entry: Option<&ProducerEntry>, header: &BatchHeader) -> Result<(), AppendError> {
+        let Some(verification) = self.verifications.get(header.producer_id) else { return Ok(()) };
+        let (producer, first) = (header.producer_id, header.base_sequence);
+        let is_known = entry.is_some_and(|entry| !entry.batches().is_empty());
+        if verification.adds_partition && first != Sequence(0) && !is_known {
+            // Where every transaction has an epoch of its own, a producer is known from its first record on.
+            return Err(AppendError::OutOfOrderSequence(format!(
+                "producer {producer} began with sequence {first} instead of 0"
+            )));
+        }
+        let lowest = verification.lowest_sequence;
+        if first > lowest {
+            return Err(AppendError::OutOfOrderSequence(format!(
+                "producer {producer} sent sequence {first} before {lowest}, whose verification failed or goes on"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Begins to verify with the coordinator that a transaction is open here (rule 11); `None` where it is known to be.
+    ///
+    /// `sequence` is that of the first record to append, -1 for none. `adds_partition` says that the verification adds
+    /// the partition to the transaction: Produce from v12 on, TxnOffsetCommit from v5 on.
+    pub fn begin_verification(
+        &mut self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        sequence: Sequence,
+        adds_partition: bool,
+        now: TimestampMs,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let entry = self.producers.get(&producer);
+        if let Some(entry) = entry.filter(|entry| epoch < entry.epoch) {
+            return Err(old_epoch(producer, epoch, entry.epoch));
+        }
+        if is_open(entry, epoch) {
+            return Ok(None);
+        }
+        Ok(Some(self.verifications.begin(producer, epoch, sequence, adds_partition, now)))
+    }
+
     /// Takes over a batch that is in the log; every batch goes through here, also one without a producer.
     ///
-    /// `header` carries the offsets that the batch got. Nothing is checked: what is in the log counts.
-    /// `now` is the broker's time, also while a log is recovered.
-    pub fn apply(&mut self, header: &BatchHeader, now: TimestampMs) {
+    /// `header` carries the offsets that the batch got, `control` is what it says if it is a control batch. Nothing is
+    /// checked: what is in the log counts. `now` is the broker's time, also while a log is recovered.
+    /// Where the batch aborts a transaction, that is returned for the transaction index.
+    pub fn apply(&mut self, header: &BatchHeader, control: Option<Control>, now: TimestampMs) -> Option<Aborted> {
         self.end_offset = header.next_offset();
-        if !header.has_producer() {
-            return;
+        if !header.has_producer() || (header.is_control() && matches!(control, None | Some(Control::Other))) {
+            return None;
         }
         let entry =
             self.producers.entry(header.producer_id).or_insert_with(|| ProducerEntry::new(header.producer_epoch));
         entry.set_epoch(header.producer_epoch);
         entry.last_timestamp = header.max_timestamp;
         entry.last_activity = now;
+        if header.is_transactional() {
+            self.verifications.settle(header);
+        }
         if header.is_control() {
-            // A marker ends the transaction; it has no sequence and is not remembered.
-            if let Some(start) = entry.transaction_start.take() {
-                self.transactions.remove(&start);
-            }
-            return;
+            return self.end_transaction(header, control);
         }
         entry.remember(RememberedBatch {
             last_sequence: header.last_sequence(),
@@ -248,13 +315,37 @@ impl ProducerStates {
         });
         if header.is_transactional() && entry.transaction_start.is_none() {
             entry.transaction_start = Some(header.base_offset);
-            self.transactions.insert(header.base_offset, header.producer_id);
+            self.transactions.begin(header.producer_id, header.base_offset);
         }
+        None
+    }
+
+    /// A marker ends the transaction, if one is open; it has no sequence and is not remembered.
+    fn end_transaction(&mut self, header: &BatchHeader, control: Option<Control>) -> Option<Aborted> {
+        let entry = self.producers.get_mut(&header.producer_id)?;
+        let marker = match control {
+            Some(Control::End(marker)) => Some(marker),
+            _ => None,
+        };
+        if let Some(marker) = marker {
+            entry.coordinator_epoch = marker.coordinator_epoch;
+        }
+        let first_offset = entry.transaction_start.take()?;
+        let last_offset = header.base_offset;
+        let last_stable_offset = self.transactions.end(first_offset, last_offset);
+        let aborted = Aborted { producer_id: header.producer_id, first_offset, last_offset, last_stable_offset };
+        marker.is_some_and(|marker| !marker.commit).then_some(aborted)
+    }
+
+    /// What readers see ends here now: transactions whose markers lie below hold back the last stable offset no more.
+    pub fn replicated(&mut self, high_watermark: Offset) {
+        self.transactions.replicated(high_watermark);
     }
 
     /// Forgets producers that have been silent for `expiration_ms` (`producer.id.expiration.ms`), unless a transaction
-    /// of theirs is open (rule 9). Returns how many.
+    /// of theirs is open (rule 9), and verifications that nobody finished. Returns how many producers.
     pub fn expire(&mut self, now: TimestampMs, expiration_ms: i64) -> usize {
+        self.verifications.expire(now, expiration_ms);
         let before = self.producers.len();
         self.producers.retain(|_, entry| {
             entry.transaction_start.is_some() || now.0.saturating_sub(entry.last_activity.0) < expiration_ms
@@ -264,7 +355,8 @@ impl ProducerStates {
 
     /// Forgets everything; the log now ends at `end`.
     pub fn clear(&mut self, end: Offset) {
-        *self = Self::new(end);
+        self.verifications.clear();
+        *self = Self { verifications: std::mem::take(&mut self.verifications), ..Self::new(end) };
     }
 
     /// Replaces everything by the content of a snapshot that was taken at `end`.
@@ -289,10 +381,10 @@ impl ProducerStates {
             }
             if entry.transaction_start != saved.transaction_start {
                 if let Some(start) = entry.transaction_start {
-                    self.transactions.remove(&start);
+                    self.transactions.forget(start);
                 }
                 if let Some(start) = saved.transaction_start {
-                    self.transactions.insert(start, saved.producer_id);
+                    self.transactions.begin(saved.producer_id, start);
                 }
                 entry.transaction_start = saved.transaction_start;
             }
@@ -339,7 +431,13 @@ impl ProducerStates {
 
     /// First offset of the oldest open transaction.
     pub fn first_open_transaction(&self) -> Option<Offset> {
-        self.transactions.first_key_value().map(|(&offset, _)| offset)
+        self.transactions.first_open()
+    }
+
+    /// First offset of the oldest transaction that is open, or that ended at or after the high watermark: it bounds the
+    /// last stable offset (rule 13).
+    pub fn first_unstable(&self) -> Option<Offset> {
+        self.transactions.first_unstable()
     }
 
     /// What is known of a producer.
@@ -363,22 +461,75 @@ impl ProducerStates {
     }
 }
 
+/// Whether a transaction of the producer is open under this epoch.
+fn is_open(entry: Option<&ProducerEntry>, epoch: ProducerEpoch) -> bool {
+    entry.is_some_and(|entry| entry.transaction_start.is_some() && entry.epoch == epoch)
+}
+
 /// Rule 8: a lower epoch is an earlier incarnation of the producer.
-fn check_epoch(entry: &ProducerEntry, header: &BatchHeader) -> Result<(), AppendError> {
-    if header.producer_epoch < entry.epoch {
+fn check_epoch(entry: Option<&ProducerEntry>, header: &BatchHeader) -> Result<(), AppendError> {
+    let current = entry.map_or(ProducerEpoch::NONE, ProducerEntry::epoch);
+    if header.producer_epoch < current {
+        return Err(old_epoch(header.producer_id, header.producer_epoch, current));
+    }
+    Ok(())
+}
+
+fn old_epoch(producer: ProducerId, epoch: ProducerEpoch, current: ProducerEpoch) -> AppendError {
+    AppendError::InvalidProducerEpoch(format!(
+        "producer {producer} wrote with epoch {epoch}, but its epoch is {current} by now"
+    ))
+}
+
+/// Rule 10: while a transaction is open, its producer writes nothing outside of it.
+fn check_outside(entry: Option<&ProducerEntry>, header: &BatchHeader) -> Result<(), AppendError> {
+    let is_open = entry.is_some_and(|entry| entry.transaction_start.is_some());
+    if header.is_transactional() || !is_open {
+        return Ok(());
+    }
+    Err(AppendError::InvalidTxnState(format!("producer {} wrote outside of its open transaction", header.producer_id)))
+}
+
+/// Rule 12: whether a transaction is ended by who may end it.
+///
+/// Where every transaction has an epoch of its own, the coordinator raises it before it writes the marker: a marker that
+/// does not is late, and would end a transaction that it knows nothing of. Only one that was written already, and is
+/// written again because its coordinator did not learn of it, has the current epoch: then no transaction is open.
+fn check_marker(
+    entry: Option<&ProducerEntry>,
+    header: &BatchHeader,
+    marker: EndMarker,
+    transaction_version: i16,
+) -> Result<(), AppendError> {
+    check_epoch(entry, header)?;
+    let current = entry.map_or(ProducerEpoch::NONE, ProducerEntry::epoch);
+    let is_open = entry.is_some_and(|entry| entry.transaction_start.is_some());
+    // Of a producer that nothing is known of, "no epoch" is the current one.
+    if transaction_version >= OWN_EPOCHS_SINCE && header.producer_epoch == current && is_open {
         return Err(AppendError::InvalidProducerEpoch(format!(
-            "producer {} wrote with epoch {}, but its epoch is {} by now",
-            header.producer_id, header.producer_epoch, entry.epoch
+            "a marker of producer {} has epoch {current}, which is that of its open transaction",
+            header.producer_id
+        )));
+    }
+    let known = entry.map_or(NO_COORDINATOR_EPOCH, ProducerEntry::coordinator_epoch);
+    if marker.coordinator_epoch < known {
+        return Err(AppendError::CoordinatorFenced(format!(
+            "a marker of producer {} is of coordinator epoch {}, but the epoch is {known} by now",
+            header.producer_id, marker.coordinator_epoch
         )));
     }
     Ok(())
 }
 
+/// A transaction is ended by a marker only.
+pub(super) fn not_a_marker() -> AppendError {
+    AppendError::InvalidRecord { message: "the batch does not end a transaction".to_owned(), records: Vec::new() }
+}
+
 /// Rule 8: a new epoch begins at 0; otherwise the sequence goes on where the last batch ended.
-fn check_sequence(entry: &ProducerEntry, header: &BatchHeader) -> Result<(), AppendError> {
-    if entry.epoch == ProducerEpoch::NONE {
-        return Ok(());
-    }
+fn check_sequence(entry: Option<&ProducerEntry>, header: &BatchHeader) -> Result<(), AppendError> {
+    // Rule 9: nothing is known of it (or no longer), so any first sequence is accepted.
+    let Some(entry) = entry.filter(|entry| entry.epoch != ProducerEpoch::NONE) else { return Ok(()) };
     let first = header.base_sequence;
     if header.producer_epoch != entry.epoch {
         if first == Sequence(0) {
@@ -397,11 +548,6 @@ fn check_sequence(entry: &ProducerEntry, header: &BatchHeader) -> Result<(), App
         "producer {} sent sequence {first} where {expected} was expected",
         header.producer_id
     )))
-}
-
-/// Rule 11: nothing is written into a transaction that the coordinator does not know to be open here.
-fn not_in_transaction(header: &BatchHeader) -> AppendError {
-    AppendError::InvalidTxnState(format!("producer {} has no open transaction in this partition", header.producer_id))
 }
 
 #[cfg(test)]

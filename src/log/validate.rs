@@ -8,12 +8,14 @@
 use bytes::BytesMut;
 
 use super::config::LogConfig;
+use super::producer_state::not_a_marker;
 use super::record_walk::walk;
 use super::{AppendError, Origin};
 use crate::types::{Offset, TimestampMs};
 use crate::wire::batch::{
     BatchError, BatchHeader, Compression, HEADER_LEN, LOG_OVERHEAD, TimestampType, check_crc, set_max_timestamp,
 };
+use crate::wire::control::Control;
 use crate::wire::records::{self, BatchBuilder, Records};
 
 /// Position of the magic byte.
@@ -34,6 +36,8 @@ pub struct Validated {
     pub batch: BytesMut,
     /// Its header.
     pub header: BatchHeader,
+    /// What it says, if it is a control batch.
+    pub control: Option<Control>,
     /// The broker's time under LogAppendTime, else -1: what the response says.
     pub log_append_time: TimestampMs,
 }
@@ -46,7 +50,7 @@ pub fn validate(
     now: TimestampMs,
 ) -> Result<Validated, AppendError> {
     let header = match origin {
-        Origin::Client { version } => {
+        Origin::Client { version, .. } => {
             let header = only_batch(&mut batch, version)?;
             if header.base_offset != Offset(0) {
                 return Err(invalid(format!("the base offset of a new batch must be 0, not {}", header.base_offset)));
@@ -56,7 +60,7 @@ pub fn validate(
             check_header(&header)?;
             header
         }
-        Origin::Broker => {
+        Origin::Coordinator { .. } | Origin::Marker { .. } | Origin::Broker => {
             let header = BatchHeader::parse(&batch).map_err(corrupt)?;
             if header.size() != batch.len() {
                 return Err(corrupt(BatchError::Truncated));
@@ -65,6 +69,11 @@ pub fn validate(
             header
         }
     };
+    let control = header.is_control().then(|| Control::of(&header, &batch)).transpose();
+    let control = control.map_err(|error| invalid(error.to_string()))?;
+    if matches!(origin, Origin::Marker { .. }) && !(header.has_producer() && matches!(control, Some(Control::End(_)))) {
+        return Err(not_a_marker());
+    }
     let source = header.compression().ok_or_else(|| {
         invalid(format!("the batch's attributes {:#06x} name a codec that does not exist", header.attributes))
     })?;
@@ -82,7 +91,7 @@ pub fn validate(
         return Err(AppendError::LargerThanSegment { size: batch.len(), limit: config.segment_bytes as usize });
     }
     let header = BatchHeader::parse(&batch).map_err(corrupt)?;
-    Ok(Validated { batch, header, log_append_time: rules.log_append_time() })
+    Ok(Validated { batch, header, control, log_append_time: rules.log_append_time() })
 }
 
 /// Rule 1: exactly one batch of magic 2. What Kafka takes for the torn beginning of another one is cut off, as it does.
@@ -282,7 +291,7 @@ fn adjust(
     origin: Origin,
     rules: &Rules,
 ) -> Result<(), AppendError> {
-    let trusted = origin == Origin::Broker || (source != Compression::None && rules.proven_by(header));
+    let trusted = !matches!(origin, Origin::Client { .. }) || (source != Compression::None && rules.proven_by(header));
     let max = if trusted {
         header.max_timestamp
     } else if source == Compression::None {

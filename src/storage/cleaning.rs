@@ -8,11 +8,9 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Buf;
 use parking_lot::Mutex;
 
 use super::cleaner::Pace;
-use super::disk::Disk;
 use super::log_manager::Durability;
 use super::partition::LocalPartition;
 use super::scan::{Found, ScanError, Scanner};
@@ -20,16 +18,14 @@ use super::segment::Segment;
 use super::state::SegmentState;
 use super::swap::{self, CleanedSegment};
 use crate::log::compaction::{
-    Cleanable, ClosedSegment, Filter, Group, Kept, KeyMap, LastBatch, LogView, Marker, Piece, Rules, Transactions,
+    Cleanable, ClosedSegment, Filter, Group, Kept, KeyMap, LastBatch, LogView, Piece, Rules, Transactions,
 };
 use crate::log::config::LogConfig;
+use crate::log::producer_state::Aborted;
 use crate::types::{Offset, ProducerId, TimestampMs};
 use crate::wire::batch::{BatchHeader, check_crc};
+use crate::wire::control::Control;
 use crate::wire::records::RecordsError;
-
-/// Bytes of an entry of Kafka's transaction index, and where in it the offset of the marker lies.
-const ABORTED_ENTRY: usize = 34;
-const ABORTED_MARKER_AT: usize = 18;
 
 /// What the cleaner knows of a partition.
 #[derive(Debug, Default)]
@@ -186,7 +182,7 @@ impl LocalPartition {
             }
             viewed.walk(|scanner, found| {
                 pace.go_on()?;
-                if found.header.is_control() { survey.note_marker(scanner, found) } else { Ok(()) }
+                if found.header.is_control() { survey.note_control(scanner, found) } else { Ok(()) }
             })?;
         }
         Ok(survey)
@@ -260,7 +256,7 @@ impl LocalPartition {
         let disk = self.shared.disk.as_ref();
         let mut cleaned = CleanedSegment::create(disk, &self.dir, first.segment.base(), config.index_interval_bytes)?;
         let written = fill(&mut cleaned, group, filter, pace).and_then(|()| {
-            let aborted = aborted_entries(disk, group, &filter.take_aborts())?;
+            let aborted = aborted_entries(group, &filter.take_aborts())?;
             Ok(cleaned.finish(&aborted)?)
         });
         let size = cleaned.size();
@@ -361,20 +357,13 @@ fn fill(
     Ok(())
 }
 
-/// What the old segments' transaction indexes say of the markers at these offsets.
-fn aborted_entries(disk: &dyn Disk, group: &[Viewed], markers: &[Offset]) -> Result<Vec<u8>, CleanError> {
+/// What the old segments' transaction indexes say of the markers at these offsets, which are in order.
+fn aborted_entries(group: &[Viewed], markers: &[Offset]) -> Result<Vec<Aborted>, CleanError> {
     let mut kept = Vec::new();
-    if markers.is_empty() {
-        return Ok(kept);
-    }
-    for viewed in group {
-        let known = super::checkpoint::read_file(disk, &viewed.segment.path(".txnindex"))?.unwrap_or_default();
-        for entry in known.chunks_exact(ABORTED_ENTRY) {
-            let mut marker = entry.get(ABORTED_MARKER_AT..).unwrap_or_default();
-            if marker.try_get_i64().is_ok_and(|marker| markers.contains(&Offset(marker))) {
-                kept.extend_from_slice(entry);
-            }
-        }
+    for viewed in group.iter().filter(|_| !markers.is_empty()) {
+        let mut known = viewed.segment.with_aborted(|index| index.all())?;
+        known.retain(|aborted| markers.binary_search(&aborted.last_offset).is_ok());
+        kept.append(&mut known);
     }
     Ok(kept)
 }
@@ -446,6 +435,7 @@ impl Viewed {
     /// Opens its files as well: once others have their names, nobody may open it by them.
     fn piece(&self, next: Offset, config: &LogConfig) -> Result<Piece, ScanError> {
         self.segment.log()?;
+        self.segment.with_aborted(|_| Ok(()))?;
         let (offset_entries, time_entries) =
             self.segment.with_index(self.size, config.index_interval_bytes, |index| Ok(index.entries()))?;
         Ok(Piece { base: self.segment.base(), next, size: self.size, offset_entries, time_entries })
@@ -475,7 +465,7 @@ impl Survey {
         let header = &found.header;
         self.has_producers |= header.has_producer();
         if header.is_control() {
-            return self.note_marker(scanner, found);
+            return self.note_control(scanner, found);
         }
         self.transactions.data(header);
         if header.next_offset() > first_dirty {
@@ -484,10 +474,10 @@ impl Survey {
         Ok(())
     }
 
-    fn note_marker(&mut self, scanner: &Scanner<'_>, found: &Found) -> Result<(), CleanError> {
+    fn note_control(&mut self, scanner: &Scanner<'_>, found: &Found) -> Result<(), CleanError> {
         let batch = read(scanner, found)?;
-        let marker = Marker::of(&found.header, &batch).map_err(|error| damaged(&found.header, error))?;
-        self.transactions.marker(&found.header, marker);
+        let control = Control::of(&found.header, &batch).map_err(|error| damaged(&found.header, error))?;
+        self.transactions.control(&found.header, control);
         Ok(())
     }
 }

@@ -87,6 +87,40 @@ impl<const N: usize> IndexFile<N> {
         Ok(low + count(entries, low, &holds))
     }
 
+    /// The entries from number `n` on, read page by page.
+    pub(super) fn iter_from(&self, n: u64) -> impl Iterator<Item = io::Result<[u8; N]>> {
+        let mut page = std::collections::VecDeque::new();
+        let mut next = n;
+        std::iter::from_fn(move || {
+            if page.is_empty() {
+                match self.page(next) {
+                    Ok(entries) => page = entries,
+                    Err(error) => {
+                        next = self.len();
+                        return Some(Err(error));
+                    }
+                }
+                next += page.len() as u64;
+            }
+            page.pop_front().map(Ok)
+        })
+    }
+
+    /// Up to a page of entries from number `n` on.
+    fn page(&self, n: u64) -> io::Result<std::collections::VecDeque<[u8; N]>> {
+        if let Some(n) = n.checked_sub(self.written) {
+            let pending = self.pending.as_chunks::<N>().0;
+            return Ok(pending.get(n as usize..).unwrap_or_default().iter().copied().collect());
+        }
+        let count = (self.written - n).min(Self::PAGE_ENTRIES);
+        let mut page = [0; PAGE];
+        let wanted = page.get_mut(..count as usize * N).unwrap_or_default();
+        if self.file.read_at(wanted, n * N as u64)? < wanted.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(wanted.as_chunks::<N>().0.iter().copied().collect())
+    }
+
     /// Adds an entry; the caller sees to the order.
     pub(super) fn append(&mut self, entry: [u8; N]) -> io::Result<()> {
         self.pending.extend_from_slice(&entry);

@@ -41,6 +41,7 @@ mod swap;
 pub(crate) mod test_support;
 pub mod time_index;
 mod timestamps;
+mod transaction_index;
 mod workers;
 
 pub use cleaner::CleanerSettings;

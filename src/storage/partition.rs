@@ -15,19 +15,24 @@ use super::disk::Disk;
 use super::flush::Maintenance;
 use super::log_manager::Durability;
 use super::offset_checkpoints::OffsetCheckpoints;
-use super::partition_log::{Durable, LogOffsets, OffsetAndTimestamp, PartitionLog, ReadBound, ReadError, ReadResult};
+use super::partition_log::{
+    AbortedTransaction, ActiveProducer, Durable, LogOffsets, OffsetAndTimestamp, PartitionLog, ReadBound, ReadError,
+    ReadResult,
+};
 use super::read::Cursors;
 use super::scan::Found;
 use super::segment::{IndexBuilder, Segment};
 use super::state::{ActiveTail, FlushState, SegmentState, State, TakenSnapshot, Watchers};
 use super::workers::Workers;
+use crate::clock;
 use crate::log::config::LogConfig;
-use crate::log::producer_state::Decision;
+use crate::log::producer_state::{Decision, ProducerEntry};
 use crate::log::roll::{self, ActiveSegment};
 use crate::log::validate::{self, Validated};
-use crate::log::{AppendError, Appended, Origin};
-use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
+use crate::log::{AppendError, Appended, Origin, VerificationGuard};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicPartition};
 use crate::wire::batch::{self, BatchHeader};
+use crate::wire::control::Control;
 
 /// What the partitions of one data folder share.
 #[derive(Debug)]
@@ -72,13 +77,14 @@ impl LocalPartition {
         &self,
         state: &mut State,
         config: &LogConfig,
-        batch: &mut [u8],
-        mut header: BatchHeader,
+        validated: &mut Validated,
         (origin, now): (Origin, TimestampMs),
         afterwards: &mut Afterwards,
     ) -> Result<Appended, AppendError> {
         check_writable(state)?;
-        if let Decision::Duplicate(original) = state.producers.decide(&header, origin)? {
+        let Validated { batch, header, control, .. } = validated;
+        let control = *control;
+        if let Decision::Duplicate(original) = state.producers.decide(header, control, origin)? {
             let appended = Appended {
                 base_offset: original.base_offset(),
                 last_offset: original.last_offset,
@@ -90,15 +96,18 @@ impl LocalPartition {
         }
         header.base_offset = state.log_end;
         header.partition_leader_epoch = state.leader_epoch;
-        if should_roll(state, &header, config, now) {
+        if should_roll(state, header, config, now) {
             self.roll(state, config, now).map_err(|error| self.storage_error("cannot open a new segment", &error))?;
             afterwards.flush = self.ask_for_flush(state);
             afterwards.cleanable = config.compact;
         }
         afterwards.cleanable |= config.compact && header.is_control();
         batch::assign_offset(batch, header.base_offset, header.partition_leader_epoch);
+        if control.is_some() {
+            open_aborted(state).map_err(|error| self.storage_error("cannot append a marker", &error))?;
+        }
         let position = self.write(state, batch)?;
-        took(state, &Found { position, header }, now);
+        took(state, &Found { position, header: *header }, control, now);
 
         if state.advance_high_watermark() {
             afterwards.watchers = state.watchers.take();
@@ -204,11 +213,11 @@ impl LocalPartition {
 impl PartitionLog for LocalPartition {
     fn append(&self, batch: BytesMut, origin: Origin, now: TimestampMs) -> Result<Appended, AppendError> {
         let config = self.config();
-        let Validated { mut batch, header, log_append_time } = validate::validate(batch, &config, origin, now)?;
+        let mut validated = validate::validate(batch, &config, origin, now)?;
         let mut afterwards = Afterwards::default();
         let result = {
             let mut state = self.state.lock();
-            self.append_locked(&mut state, &config, &mut batch, header, (origin, now), &mut afterwards)
+            self.append_locked(&mut state, &config, &mut validated, (origin, now), &mut afterwards)
         };
         // Also when it failed: a segment may have been rolled before.
         afterwards.watchers.notify();
@@ -225,9 +234,21 @@ impl PartitionLog for LocalPartition {
         }
         let mut appended = result?;
         if !appended.duplicate {
-            appended.log_append_time = log_append_time;
+            appended.log_append_time = validated.log_append_time;
         }
         Ok(appended)
+    }
+
+    fn begin_verification(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        sequence: Sequence,
+        adds_partition: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let mut state = self.state.lock();
+        check_writable(&state)?;
+        state.producers.begin_verification(producer, epoch, sequence, adds_partition, clock::now())
     }
 
     fn durable(&self, last: Offset) -> Durable {
@@ -242,6 +263,18 @@ impl PartitionLog for LocalPartition {
         at_least_one: bool,
     ) -> Result<ReadResult, ReadError> {
         self.read_batches(from, max_bytes, bound, at_least_one)
+    }
+
+    fn aborted_transactions(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, ReadError> {
+        self.find_aborted(from, to)
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        let state = self.state.lock();
+        let mut producers: Vec<_> = state.producers.iter().map(|(id, entry)| active_producer(id, entry)).collect();
+        drop(state);
+        producers.sort_unstable_by_key(|producer| producer.producer_id);
+        producers
     }
 
     fn offsets(&self) -> LogOffsets {
@@ -325,10 +358,30 @@ pub(super) fn new_tail(config: &LogConfig, now: TimestampMs) -> ActiveTail {
     }
 }
 
+/// Opens what a marker's abort is noted in: once the marker is in the log, nothing may keep that from being noted.
+fn open_aborted(state: &State) -> io::Result<()> {
+    state.segments.last().map_or(Ok(()), |active| active.segment.with_aborted(|_| Ok(())))
+}
+
+fn active_producer(producer_id: ProducerId, entry: &ProducerEntry) -> ActiveProducer {
+    ActiveProducer {
+        producer_id,
+        epoch: entry.epoch(),
+        last_sequence: entry.last_sequence(),
+        last_timestamp: entry.last_timestamp(),
+        coordinator_epoch: entry.coordinator_epoch(),
+        transaction_start: entry.transaction_start(),
+    }
+}
+
 /// Takes over a batch that is in the file now.
-fn took(state: &mut State, found: &Found, now: TimestampMs) {
+fn took(state: &mut State, found: &Found, control: Option<Control>, now: TimestampMs) {
     let header = &found.header;
-    state.producers.apply(header, now);
+    let aborted = state.producers.apply(header, control, now);
+    if let (Some(aborted), Some(active)) = (aborted, state.segments.last_mut()) {
+        active.segment.enter_aborted(aborted);
+        active.index_dirty = true;
+    }
     state.epochs_dirty |= state.epochs.assign(header.partition_leader_epoch, header.base_offset);
     state.log_end = header.next_offset();
     state.recent.push(header.base_offset, found.position);

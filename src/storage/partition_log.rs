@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use super::disk::FileSlice;
 pub use crate::log::Origin;
 use crate::log::config::LogConfig;
-use crate::log::{AppendError, Appended};
-use crate::types::{LeaderEpoch, Offset, TimestampMs};
+use crate::log::{AppendError, Appended, VerificationGuard};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
 /// Up to where a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum ReadBound {
 pub struct LogOffsets {
     /// First offset that can be read.
     pub log_start: Offset,
-    /// First offset of the first open transaction, or the high watermark.
+    /// Below it every transaction has ended, with a marker below the high watermark (rule 13).
     pub last_stable: Offset,
     /// What readers may see ends here; it never goes back.
     pub high_watermark: Offset,
@@ -95,6 +95,32 @@ pub struct OffsetAndTimestamp {
     pub leader_epoch: LeaderEpoch,
 }
 
+/// A transaction that was aborted: records of this producer from this offset up to its next marker do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Whose it was.
+    pub producer_id: ProducerId,
+    /// Its first record.
+    pub first_offset: Offset,
+}
+
+/// What a partition knows of a producer (DescribeProducers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: ProducerId,
+    /// Its current epoch.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record; -1 for none.
+    pub last_sequence: Sequence,
+    /// Largest timestamp of its last batch, or that of its last marker.
+    pub last_timestamp: TimestampMs,
+    /// Epoch of the coordinator that last ended a transaction of it; -1 for none.
+    pub coordinator_epoch: i32,
+    /// First offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+}
+
 /// One partition's log.
 ///
 /// Every method takes the short per-partition lock at most, and none but `delete_records` blocks on fsync.
@@ -102,6 +128,19 @@ pub trait PartitionLog: Send + Sync {
     /// Checks one batch and appends it: offset and order are fixed when this returns. Visible at once to `LogEnd`
     /// readers; to others when the high watermark has passed it.
     fn append(&self, batch: BytesMut, origin: Origin, now: TimestampMs) -> Result<Appended, AppendError>;
+
+    /// Begins to verify with the coordinator that a producer's transaction is open here (rule 11): the guard that the
+    /// append must carry, or `None` where it is open already. Fails where the producer's epoch is an old one.
+    ///
+    /// `sequence` is that of the first record to append, -1 for none. `adds_partition` says that the verification adds
+    /// the partition to the transaction: Produce from v12 on, TxnOffsetCommit from v5 on.
+    fn begin_verification(
+        &self,
+        producer: ProducerId,
+        epoch: ProducerEpoch,
+        sequence: Sequence,
+        adds_partition: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError>;
 
     /// Waits until everything up to and including `last` is as durable as the configured mode promises
     /// (`fsync`: on the disk; `os`, `memory`: at once). This is where "when is it acknowledged?" is answered.
@@ -116,6 +155,13 @@ pub trait PartitionLog: Send + Sync {
         bound: ReadBound,
         at_least_one: bool,
     ) -> Result<ReadResult, ReadError>;
+
+    /// The aborted transactions that a `read_committed` reader of the records `from..to` has to know of, in order of
+    /// their markers (rule 14). Complete as far as `to` is at most the last stable offset of that read.
+    fn aborted_transactions(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, ReadError>;
+
+    /// The producers that are known, in order of their ids.
+    fn producers(&self) -> Vec<ActiveProducer>;
 
     /// The offsets now.
     fn offsets(&self) -> LogOffsets;

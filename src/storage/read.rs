@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::disk::FileSlice;
 use super::log_manager::Durability;
 use super::partition::LocalPartition;
-use super::partition_log::{LogOffsets, ReadBound, ReadError, ReadResult};
+use super::partition_log::{AbortedTransaction, LogOffsets, ReadBound, ReadError, ReadResult};
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::Segment;
 use crate::types::Offset;
@@ -101,6 +101,30 @@ impl LocalPartition {
                 },
             }
         }
+    }
+
+    /// Goes on to later segments until none can hold another one: a transaction may end long after it began.
+    pub(super) fn find_aborted(&self, from: Offset, to: Offset) -> Result<Vec<AbortedTransaction>, ReadError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let segments: Vec<Arc<Segment>> = {
+            let state = self.state.lock();
+            let first = state.segment_for(from);
+            state.segments.iter().skip(first).map(|state| Arc::clone(&state.segment)).collect()
+        };
+        let mut found = Vec::new();
+        for segment in segments {
+            let is_complete = segment.with_aborted(|index| index.collect(from, to, &mut found));
+            let storage = |error| ReadError::Storage(format!("{}: {error}", segment.path(".txnindex").display()));
+            if is_complete.map_err(storage)? {
+                break;
+            }
+        }
+        let told = found
+            .iter()
+            .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset });
+        Ok(told.collect())
     }
 
     fn plan_read(&self, from: Offset, at: Offset, bound: ReadBound) -> Result<Plan, ReadError> {

@@ -357,6 +357,7 @@ impl<'a> Loader<'a> {
         if trusted.is_none() {
             segment.clear_index()?;
         }
+        segment.with_aborted(|index| index.truncate_to(from))?;
         let mut scan = SegmentScan::begin(self, &segment, trusted.is_none(), trusted_until);
         let mut scanner = Scanner::new(segment.log()?.as_ref(), size);
         let mut end = position;
@@ -364,7 +365,7 @@ impl<'a> Loader<'a> {
             match scan.next(&mut scanner, end) {
                 Ok(Some(found)) => {
                     segment.with_open_index(|index| scan.note(index, &found));
-                    self.take(&found, from);
+                    self.take(&segment, &scanner, &found, from)?;
                     end = found.end();
                 }
                 Ok(None) => break true,
@@ -415,16 +416,19 @@ impl<'a> Loader<'a> {
         Ok(leads_to(segment, size, position, trusted_until)?.then_some(position))
     }
 
-    fn take(&mut self, found: &Found, from: Offset) {
+    fn take(&mut self, segment: &Segment, scanner: &Scanner<'_>, found: &Found, from: Offset) -> io::Result<()> {
         let header = &found.header;
         self.log_end = header.next_offset();
-        if header.base_offset >= from {
-            self.producers.apply(header, self.opening.now);
+        if header.base_offset >= from
+            && let Some(aborted) = self.producers.apply(header, scanner.control(found)?, self.opening.now)
+        {
+            segment.enter_aborted(aborted);
         }
         let epoch = header.partition_leader_epoch;
         if self.epochs.latest().is_none_or(|latest| epoch > latest) {
             self.epochs_changed |= self.epochs.assign(epoch, header.base_offset);
         }
+        Ok(())
     }
 
     /// Restores the newest readable snapshot at or below `until`; its offset.
@@ -459,7 +463,7 @@ impl<'a> Loader<'a> {
             let mut scanner = Scanner::new(state.segment.log()?.as_ref(), state.size);
             while let Some(found) = scanner.header(position)? {
                 if found.header.base_offset >= next {
-                    self.producers.apply(&found.header, self.opening.now);
+                    self.producers.apply(&found.header, scanner.control(&found)?, self.opening.now);
                 }
                 position = found.end();
             }
@@ -501,6 +505,8 @@ impl<'a> Loader<'a> {
         self.epochs_changed |= self.epochs.truncate_from_start(log_start);
         let is_durable = self.segments.iter().all(|state| state.synced == state.size);
         let durable_end = if is_durable { self.log_end } else { recovery_point };
+        let high_watermark = if waits { durable_end } else { self.log_end };
+        self.producers.replicated(high_watermark);
         State {
             segments: self.segments,
             tail: self.tail.unwrap_or_else(|| new_tail(&self.opening.config, self.opening.now)),
@@ -508,7 +514,7 @@ impl<'a> Loader<'a> {
             log_end: self.log_end,
             durable_end,
             waits,
-            high_watermark: if waits { durable_end } else { self.log_end },
+            high_watermark,
             flush_wanted: Offset(0),
             leader_epoch: self.epochs.latest().unwrap_or(LeaderEpoch(0)),
             producers: self.producers,

@@ -10,11 +10,14 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::disk::DiskFile;
 use crate::types::Offset;
 use crate::wire::batch::{BatchError, BatchHeader, HEADER_LEN};
+use crate::wire::control::Control;
 
 /// Bytes read at once when the content of batches matters.
 const CHUNK: usize = 128 << 10;
 /// Bytes read at once when only headers matter.
 const HEADER_CHUNK: usize = 4 << 10;
+/// Bytes of a control batch that may end a transaction; those that are written have less than 100.
+const LARGEST_CONTROL: usize = 64 << 10;
 /// Where the part of a batch begins that its CRC covers.
 const CRC_COVERS_FROM: u64 = 21;
 
@@ -173,6 +176,22 @@ impl<'a> Scanner<'a> {
             length.min(usize::try_from(left).unwrap_or(usize::MAX))
         };
         self.bytes(at, take, CHUNK)
+    }
+
+    /// What a control batch says, `None` for a batch of records. One that cannot be read ends no transaction.
+    pub fn control(&self, found: &Found) -> io::Result<Option<Control>> {
+        let header = &found.header;
+        if !header.is_control() {
+            return Ok(None);
+        }
+        if header.size() > LARGEST_CONTROL {
+            return Ok(Some(Control::Other));
+        }
+        let control = Control::of(header, &self.copy(found)?);
+        Ok(Some(control.unwrap_or_else(|error| {
+            tracing::warn!("the control batch at offset {} cannot be read: {error}", header.base_offset);
+            Control::Other
+        })))
     }
 
     /// Copies one whole batch, for reading its records. Its size was checked against the file's.

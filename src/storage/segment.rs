@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use super::disk::{Disk, DiskFile};
 use super::scan::{Found, ScanError, Scanner};
 use super::segment_index::SegmentIndex;
+use super::transaction_index::TransactionIndex;
+use crate::log::producer_state::Aborted;
 use crate::types::{Offset, TimestampMs};
 
 /// A largest timestamp, and the last offset of the first batch that carries it.
@@ -44,12 +46,13 @@ pub struct Segment {
     disk: Arc<dyn Disk>,
     log: OnceLock<Arc<dyn DiskFile>>,
     index: Mutex<Option<SegmentIndex>>,
+    aborted: Mutex<Option<TransactionIndex>>,
 }
 
 impl Segment {
     /// A segment whose files are opened when they are needed.
     pub fn new(disk: Arc<dyn Disk>, dir: Arc<Path>, base: Offset) -> Self {
-        Self { base, version: 0, dir, disk, log: OnceLock::new(), index: Mutex::new(None) }
+        Self { base, version: 0, dir, disk, log: OnceLock::new(), index: Mutex::new(None), aborted: Mutex::new(None) }
     }
 
     /// The segment that takes the place of this one, with files of its own under the same names.
@@ -148,6 +151,8 @@ impl Segment {
             if log.len()? > 0 {
                 log.set_len(0)?;
             }
+            self.disk.remove_file(&self.path(".txnindex"))?;
+            self.with_aborted(|_| Ok(()))?;
             self.clear_index()
         };
         create().inspect_err(|_| {
@@ -161,22 +166,41 @@ impl Segment {
         self.index.lock().as_mut().map(action)
     }
 
+    /// Runs `action` on the transaction index, which is opened first.
+    pub fn with_aborted<T>(&self, action: impl FnOnce(&mut TransactionIndex) -> io::Result<T>) -> io::Result<T> {
+        let mut index = self.aborted.lock();
+        let open = match &mut *index {
+            Some(open) => open,
+            closed => closed.insert(TransactionIndex::open(Arc::clone(&self.disk), self.path(".txnindex"))?),
+        };
+        action(open)
+    }
+
+    /// Adds an entry to the transaction index, which must be open: appending to it fails for no reason then.
+    pub fn enter_aborted(&self, aborted: Aborted) {
+        if let Some(index) = self.aborted.lock().as_mut() {
+            index.append(aborted);
+        }
+    }
+
     /// Makes its index files durable, if they are open: else there is nothing new in them.
     pub fn flush_index(&self) -> io::Result<()> {
         // Not under the index's lock: appends take it.
         let files = self.with_open_index(SegmentIndex::write).transpose()?;
-        files.map_or(Ok(()), |files| sync_all(&files))
+        files.map_or(Ok(()), |files| sync_all(&files))?;
+        let aborted = self.aborted.lock().as_mut().map(TransactionIndex::write).transpose()?;
+        aborted.flatten().map_or(Ok(()), |file| file.sync_data())
     }
 
     /// Deletes its files; the log first, because without it the others mean nothing.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_empty()?;
-        self.remove_files(&[".txnindex", ".snapshot"])
+        self.remove_files(&[".snapshot"])
     }
 
     /// Deletes an empty segment's files. A producer snapshot of that name tells of the records before it.
     pub fn remove_empty(&self) -> io::Result<()> {
-        self.remove_files(&[".log", ".index", ".timeindex"])
+        self.remove_files(&[".log", ".index", ".timeindex", ".txnindex"])
     }
 
     fn remove_files(&self, suffixes: &[&str]) -> io::Result<()> {

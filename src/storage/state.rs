@@ -103,13 +103,14 @@ impl State {
         let end = if self.waits { self.durable_end } else { self.log_end };
         let rises = end > self.high_watermark;
         self.high_watermark = self.high_watermark.max(end);
+        self.producers.replicated(self.high_watermark);
         rises
     }
 
     pub fn offsets(&self) -> LogOffsets {
         let high_watermark = self.high_watermark;
-        let open = self.producers.first_open_transaction();
-        let last_stable = open.map_or(high_watermark, |first| first.min(high_watermark).max(self.log_start));
+        let unstable = self.producers.first_unstable();
+        let last_stable = unstable.map_or(high_watermark, |first| first.min(high_watermark).max(self.log_start));
         LogOffsets { log_start: self.log_start, last_stable, high_watermark, log_end: self.log_end }
     }
 

@@ -16,6 +16,8 @@ use super::disk::{Disk, DiskFile};
 use super::scan::{Found, ScanError, Scanner};
 use super::segment::{IndexBuilder, file_name, parse_file_name};
 use super::segment_index::SegmentIndex;
+use super::transaction_index;
+use crate::log::producer_state::Aborted;
 use crate::types::Offset;
 use crate::wire::batch::BatchHeader;
 
@@ -66,7 +68,7 @@ impl<'a> CleanedSegment<'a> {
     }
 
     /// Makes it durable, with what a reader of its records has to know of aborted transactions.
-    pub fn finish(&mut self, aborted: &[u8]) -> io::Result<()> {
+    pub fn finish(&mut self, aborted: &[Aborted]) -> io::Result<()> {
         self.write()?;
         self.log.sync_data()?;
         self.index.enter(self.builder.max_timestamp);
@@ -75,7 +77,7 @@ impl<'a> CleanedSegment<'a> {
         }
         if !aborted.is_empty() {
             let file = self.disk.open(&self.dir.join(file_name(self.base, ".txnindex") + CLEANED))?;
-            file.write_all_at(aborted, 0)?;
+            file.write_all_at(&transaction_index::encode_all(aborted), 0)?;
             file.sync_data()?;
         }
         self.disk.sync_dir(self.dir)

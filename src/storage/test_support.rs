@@ -4,12 +4,12 @@
 
 use bytes::BytesMut;
 
-use crate::log::Origin;
+use crate::log::{Origin, VerificationGuard};
 use crate::types::*;
 use crate::wire::batch::{Batches, Compression};
 use crate::wire::records::{BatchBuilder, Records, section};
 
-pub const CLIENT: Origin = Origin::Client { version: 13 };
+pub const CLIENT: Origin = Origin::Client { version: 13, guard: VerificationGuard::NONE };
 
 pub fn batch_of(values: &[&str], codec: Compression, timestamp: impl Fn(usize) -> i64) -> BytesMut {
     let mut builder = BatchBuilder::new();

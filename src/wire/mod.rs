@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod compression;
 pub mod consumer_protocol;
+pub mod control;
 pub mod describe_log_dirs;
 pub mod error_code;
 pub mod fetch;

@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use bytes::BytesMut;
 
-use super::{KeyMap, LARGEST_SECTION, Marker, Transactions};
+use super::{KeyMap, LARGEST_SECTION, Transactions};
 use crate::types::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 use crate::wire::batch::{BatchHeader, Compression, TimestampType};
 use crate::wire::compression;
+use crate::wire::control::Control;
 use crate::wire::records::{self, Record, Records, RecordsError};
 
 /// Where a producer's last batch lies: its sequence is needed as long as the producer is known.
@@ -114,13 +115,12 @@ impl<'a, S: BuildHasher> Filter<'a, S> {
             }
             return Ok(self.rules.transactions.is_aborted(header));
         }
-        let marker = Marker::of(header, batch)?;
-        match marker {
-            Marker::Other => Ok(false),
-            Marker::Emptied => Ok(true),
-            Marker::Abort | Marker::Commit => {
+        match Control::of(header, batch)? {
+            Control::Other => Ok(false),
+            Control::Emptied => Ok(true),
+            Control::End(marker) => {
                 let had_records = self.observed.remove(&header.producer_id);
-                if had_records && marker == Marker::Abort {
+                if had_records && !marker.commit {
                     self.aborts.push(header.base_offset);
                 }
                 Ok(!had_records)

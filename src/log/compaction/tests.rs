@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
 use crate::wire::batch::{BatchHeader, Compression, check_crc, set_log_append_time};
+use crate::wire::control::Control;
 use crate::wire::records::{self, BatchBuilder, Records};
 
 const CODECS: [Compression; 5] =
@@ -162,7 +163,7 @@ impl Pass {
         for batch in log {
             let header = BatchHeader::parse(batch).unwrap();
             match header.is_control() {
-                true => transactions.marker(&header, Marker::of(&header, batch).unwrap()),
+                true => transactions.control(&header, Control::of(&header, batch).unwrap()),
                 false if header.base_offset.0 < self.end => transactions.data(&header),
                 false => {}
             }

@@ -2,46 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::LARGEST_SECTION;
 use crate::types::{Offset, ProducerId};
 use crate::wire::batch::BatchHeader;
-use crate::wire::reader::Reader;
-use crate::wire::records::{self, Records, RecordsError};
-
-/// What a control batch says (rule 12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marker {
-    /// The transaction ends and does not count.
-    Abort,
-    /// The transaction ends and counts.
-    Commit,
-    /// Something that does not end a transaction.
-    Other,
-    /// A marker that was emptied: its transaction is gone.
-    Emptied,
-}
-
-impl Marker {
-    /// Reads a whole control batch.
-    pub fn of(header: &BatchHeader, batch: &[u8]) -> Result<Self, RecordsError> {
-        if header.record_count == 0 {
-            return Ok(Self::Emptied);
-        }
-        let section = records::section(batch, LARGEST_SECTION)?;
-        let first = Records::new(&section, header.record_count).next().transpose()?;
-        Ok(Self::of_key(first.and_then(|record| record.key).unwrap_or_default()))
-    }
-
-    /// Reads the key of a control record.
-    pub fn of_key(key: &[u8]) -> Self {
-        let mut key = Reader::new(key);
-        match (key.i16(), key.i16()) {
-            (Ok(_version), Ok(0)) => Self::Abort,
-            (Ok(_version), Ok(1)) => Self::Commit,
-            _ => Self::Other,
-        }
-    }
-}
+use crate::wire::control::{Control, EndMarker};
 
 /// A transaction that was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +31,12 @@ impl Transactions {
     }
 
     /// Notes a control batch.
-    pub fn marker(&mut self, header: &BatchHeader, marker: Marker) {
-        if marker == Marker::Other {
+    pub fn control(&mut self, header: &BatchHeader, control: Control) {
+        if control == Control::Other {
             return;
         }
         let first = self.open.remove(&header.producer_id);
-        if let (Some(first), Marker::Abort) = (first, marker) {
+        if let (Some(first), Control::End(EndMarker { commit: false, .. })) = (first, control) {
             let aborted = Aborted { first, marker: header.base_offset };
             self.aborted.entry(header.producer_id).or_default().push(aborted);
         }

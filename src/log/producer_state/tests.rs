@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::types::LeaderEpoch;
 
-const CLIENT: Origin = Origin::Client { version: 11 };
+const CLIENT: Origin = Origin::Client { version: 11, guard: VerificationGuard::NONE };
 const DAY_MS: i64 = 86_400_000;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
@@ -34,13 +34,19 @@ fn with(attributes: i16, header: BatchHeader) -> BatchHeader {
 fn states(batches: &[BatchHeader]) -> ProducerStates {
     let mut states = ProducerStates::new(Offset(0));
     for header in batches {
-        states.apply(header, header.max_timestamp);
+        apply(&mut states, header, header.max_timestamp.0);
     }
     states
 }
 
+/// Control batches are commits of coordinator epoch 0.
+fn apply(states: &mut ProducerStates, header: &BatchHeader, now: i64) {
+    let commit = Control::End(EndMarker { commit: true, coordinator_epoch: 0 });
+    assert_eq!(states.apply(header, header.is_control().then_some(commit), TimestampMs(now)), None);
+}
+
 fn decide(states: &ProducerStates, header: &BatchHeader) -> Result<Decision, AppendError> {
-    states.decide(header, CLIENT)
+    states.decide(header, None, CLIENT)
 }
 
 /// The base offset of the batch that this one repeats.
@@ -114,7 +120,7 @@ fn a_lower_epoch_is_fenced_a_higher_one_starts_at_zero() {
     assert!(matches!(decide(&states, &batch(1, 2, 0, 10, 0)), Err(AppendError::InvalidProducerEpoch(_))));
     assert!(matches!(decide(&states, &batch(1, 4, 10, 1, 0)), Err(AppendError::OutOfOrderSequence(_))));
     assert_eq!(decide(&states, &batch(1, 4, 0, 1, 0)), Ok(Decision::Append));
-    states.apply(&batch(1, 4, 0, 1, 10), TimestampMs(10));
+    apply(&mut states, &batch(1, 4, 0, 1, 10), 10);
     assert_eq!(states.get(ProducerId(1)).unwrap().batches().len(), 1);
     assert!(matches!(decide(&states, &batch(1, 3, 0, 10, 0)), Err(AppendError::InvalidProducerEpoch(_))));
 }
@@ -130,8 +136,8 @@ fn an_unknown_producer_may_begin_anywhere() {
 fn producers_expire_by_when_they_last_wrote() {
     let mut states = ProducerStates::default();
     // Old records, written now: not idle.
-    states.apply(&batch(1, 0, 0, 1, 0), TimestampMs(DAY_MS * 100));
-    states.apply(&with(TRANSACTIONAL, batch(2, 0, 0, 1, 1)), TimestampMs(0));
+    apply(&mut states, &batch(1, 0, 0, 1, 0), DAY_MS * 100);
+    apply(&mut states, &with(TRANSACTIONAL, batch(2, 0, 0, 1, 1)), 0);
     assert_eq!(states.expire(TimestampMs(DAY_MS * 101 - 1), DAY_MS), 0);
     assert_eq!(states.expire(TimestampMs(DAY_MS * 101), DAY_MS), 1);
     assert!(states.get(ProducerId(1)).is_none(), "expired");
@@ -161,10 +167,13 @@ fn no_snapshot_entry_is_younger_than_the_producers_last() {
 }
 
 #[test]
-fn the_broker_writes_without_sequences_but_not_with_an_old_epoch() {
+fn a_coordinator_writes_without_sequences_but_not_with_an_old_epoch() {
     let states = states(&[batch(1, 3, -1, 1, 0)]);
-    assert_eq!(states.decide(&batch(1, 3, -1, 1, 0), Origin::Broker), Ok(Decision::Append));
-    assert!(matches!(states.decide(&batch(1, 2, -1, 1, 0), Origin::Broker), Err(AppendError::InvalidProducerEpoch(_))));
+    let decide = |epoch, origin| states.decide(&batch(1, epoch, -1, 1, 0), None, origin);
+    let coordinator = Origin::Coordinator { guard: VerificationGuard::NONE };
+    assert_eq!(decide(3, coordinator), Ok(Decision::Append));
+    assert!(matches!(decide(2, coordinator), Err(AppendError::InvalidProducerEpoch(_))));
+    assert_eq!(decide(2, Origin::Broker), Ok(Decision::Append), "the broker is trusted");
 }
 
 #[test]
@@ -175,7 +184,7 @@ fn an_open_transaction_takes_only_transactional_writes() {
     assert_eq!(decide(&states, &with(TRANSACTIONAL, batch(1, 0, 2, 1, 0))), Ok(Decision::Append));
     assert_eq!(restored(&states, 20).first_open_transaction(), Some(Offset(10)));
     // The marker ends it; the sequences go on.
-    states.apply(&with(TRANSACTIONAL | CONTROL, batch(1, 0, -1, 1, 13)), TimestampMs(13));
+    apply(&mut states, &with(TRANSACTIONAL | CONTROL, batch(1, 0, -1, 1, 13)), 13);
     assert_eq!(states.first_open_transaction(), Some(Offset(12)));
     assert_eq!(decide(&states, &batch(1, 0, 2, 1, 0)), Ok(Decision::Append));
     assert!(matches!(
@@ -309,7 +318,7 @@ impl Run {
         assert_eq!(got, expected, "{header:?}");
         assert_eq!(self.states, before, "decide changes nothing");
         if got == "append" {
-            self.states.apply(&header, TimestampMs(self.now));
+            apply(&mut self.states, &header, self.now);
             self.model.log.push(header);
         }
     }
@@ -322,7 +331,7 @@ impl Run {
         self.states.restore(&entries, from, TimestampMs(self.now));
         self.recovered_at = self.now;
         for header in self.model.log.iter().filter(|b| b.base_offset >= from) {
-            self.states.apply(header, TimestampMs(self.now));
+            apply(&mut self.states, header, self.now);
         }
         self.expire();
         assert_eq!(self.states.end_offset(), end);

@@ -5,7 +5,9 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
+use crate::log::VerificationGuard;
+use crate::types::{ProducerEpoch, ProducerId, Sequence};
+use crate::wire::control::{EndMarker, end_marker_batch};
 
 const NOW: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -53,7 +55,7 @@ impl Sent {
 }
 
 fn client(version: i16) -> Origin {
-    Origin::Client { version }
+    Origin::Client { version, guard: VerificationGuard::NONE }
 }
 
 fn validated(bytes: impl AsRef<[u8]>, config: &LogConfig) -> Result<Validated, AppendError> {
@@ -396,20 +398,35 @@ fn log_append_time_and_another_codec_go_together() {
 
 #[test]
 fn the_broker_may_write_markers() {
-    let marker = Sent::new(&TWO).header(|header| {
-        header.attributes |= 0x30;
-        header.producer_id = ProducerId(5);
-        header.partition_leader_epoch = LeaderEpoch(3);
-    });
-    let validate = |bytes: BytesMut, config: &LogConfig| validate(bytes, config, Origin::Broker, TimestampMs(NOW));
-    for config in [LogConfig::default(), to(Compression::Gzip)] {
-        assert_eq!(validate(marker.bytes(), &config).unwrap().batch, marker.bytes());
+    let end = EndMarker { commit: true, coordinator_epoch: 4 };
+    let marker = end_marker_batch(ProducerId(5), ProducerEpoch(0), end, TimestampMs(NOW));
+    for origin in [Origin::Broker, Origin::Marker { transaction_version: 2 }] {
+        let validate = |bytes: BytesMut, config: &LogConfig| validate(bytes, config, origin, TimestampMs(NOW));
+        for config in [LogConfig::default(), to(Compression::Gzip)] {
+            let validated = validate(marker.clone(), &config).unwrap();
+            assert_eq!((validated.batch, validated.control), (marker.clone(), Some(Control::End(end))));
+        }
+        let stamped = validate(marker.clone(), &stamped()).unwrap();
+        assert_eq!(stamped.log_append_time, TimestampMs(NOW));
+        let mut long = marker.clone();
+        long.put_u8(0);
+        assert!(matches!(validate(long, &LogConfig::default()), Err(AppendError::Corrupt(_))));
     }
-    let stamped = validate(marker.bytes(), &stamped()).unwrap();
-    assert_eq!(stamped.log_append_time, TimestampMs(NOW));
-    let mut long = marker.bytes();
-    long.put_u8(0);
-    assert!(matches!(validate(long, &LogConfig::default()), Err(AppendError::Corrupt(_))));
+}
+
+#[test]
+fn what_ends_a_transaction_is_a_marker_of_its_producer() {
+    let origin = Origin::Marker { transaction_version: 2 };
+    let validate = |bytes: BytesMut| validate(bytes, &LogConfig::default(), origin, TimestampMs(NOW));
+    let control = |header: &mut BatchHeader| header.attributes |= 0x30;
+    let no_marker = Sent::new(&TWO).header(|header| header.producer_id = ProducerId(5));
+    let no_producer = Sent::new(&[(NOW, Some(&[0, 0, 0, 2]))]).header(control);
+    let end = EndMarker { commit: true, coordinator_epoch: 4 };
+    let nobodys = end_marker_batch(ProducerId::NONE, ProducerEpoch(0), end, TimestampMs(NOW));
+    let unreadable = Sent::new(&TWO).header(control);
+    for batch in [no_marker.bytes(), no_producer.bytes(), nobodys, unreadable.bytes()] {
+        assert!(matches!(validate(batch), Err(AppendError::InvalidRecord { .. })));
+    }
 }
 
 proptest! {

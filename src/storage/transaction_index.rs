@@ -1,0 +1,146 @@
+//! `<base>.txnindex`: the aborted transactions whose markers lie in a segment (rule 14).
+//!
+//! An entry is a version (`i16`, 0), the producer's id, the first offset, that of the marker, and the last stable offset
+//! then (`i64` each), all big-endian. Markers' offsets rise strictly. The file is created with its first entry: most
+//! segments have none.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+
+use super::disk::{Disk, DiskFile};
+use super::index_file::IndexFile;
+use crate::log::producer_state::Aborted;
+use crate::types::{Offset, ProducerId};
+
+/// Bytes of an entry.
+const ENTRY: usize = 34;
+const VERSION: i16 = 0;
+
+fn encode(aborted: &Aborted) -> [u8; ENTRY] {
+    let mut entry = [0; ENTRY];
+    let mut fields = entry.as_mut_slice();
+    fields.put_i16(VERSION);
+    fields.put_i64(aborted.producer_id.0);
+    fields.put_i64(aborted.first_offset.0);
+    fields.put_i64(aborted.last_offset.0);
+    fields.put_i64(aborted.last_stable_offset.0);
+    entry
+}
+
+fn decode(entry: &[u8; ENTRY]) -> io::Result<Aborted> {
+    let mut fields = entry.as_slice();
+    let version = fields.get_i16();
+    if version != VERSION {
+        return Err(damaged(format!("an entry of version {version}, only {VERSION} is known")));
+    }
+    Ok(Aborted {
+        producer_id: ProducerId(fields.get_i64()),
+        first_offset: Offset(fields.get_i64()),
+        last_offset: Offset(fields.get_i64()),
+        last_stable_offset: Offset(fields.get_i64()),
+    })
+}
+
+/// Where the marker lies, whatever else the entry says.
+fn marker(entry: &[u8; ENTRY]) -> Offset {
+    let mut field = entry.get(18..).unwrap_or_default();
+    Offset(field.try_get_i64().unwrap_or(i64::MAX))
+}
+
+fn damaged(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the transaction index holds {what}"))
+}
+
+/// The transaction index of one segment.
+#[derive(Debug)]
+pub(super) struct TransactionIndex {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// `None` as long as there is no file.
+    file: Option<IndexFile<ENTRY>>,
+    /// Entries for which no file could be created yet.
+    waiting: Vec<Aborted>,
+}
+
+impl TransactionIndex {
+    /// Opens the index if its file is there. What is left of an entry at its end is cut off.
+    pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
+        let file = if disk.exists(&path) { Some(open_file(disk.as_ref(), &path)?) } else { None };
+        Ok(Self { disk, path, file, waiting: Vec::new() })
+    }
+
+    /// Adds an entry behind all others. What the disk does not take waits in memory: an entry must not get lost.
+    pub fn append(&mut self, aborted: Aborted) {
+        self.waiting.push(aborted);
+        let _ = self.enter_waiting();
+    }
+
+    fn enter_waiting(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            absent => absent.insert(open_file(self.disk.as_ref(), &self.path)?),
+        };
+        for aborted in self.waiting.drain(..) {
+            // The file keeps what it could not write for the next time.
+            let _ = file.append(encode(&aborted));
+        }
+        Ok(())
+    }
+
+    fn entries_from(&self, from: Offset) -> io::Result<impl Iterator<Item = io::Result<Aborted>>> {
+        let file = self.file.as_ref();
+        let first = file.map_or(Ok(0), |file| file.search(|_, entry| marker(entry) < from))?;
+        let written = file.into_iter().flat_map(move |file| file.iter_from(first)).map(|entry| decode(&entry?));
+        let waiting = self.waiting.iter().filter(move |aborted| aborted.last_offset >= from);
+        Ok(written.chain(waiting.map(|aborted| Ok(*aborted))))
+    }
+
+    /// Adds the transactions to `found` that a reader of `from..to` has to know of, in order of their markers;
+    /// whether no later segment can hold another one.
+    pub fn collect(&self, from: Offset, to: Offset, found: &mut Vec<Aborted>) -> io::Result<bool> {
+        for aborted in self.entries_from(from)? {
+            let aborted = aborted?;
+            if aborted.first_offset < to {
+                found.push(aborted);
+            }
+            if aborted.last_stable_offset >= to {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// All entries.
+    pub fn all(&self) -> io::Result<Vec<Aborted>> {
+        self.entries_from(Offset(i64::MIN))?.collect()
+    }
+
+    /// Forgets what is said of markers at or after `offset`.
+    pub fn truncate_to(&mut self, offset: Offset) -> io::Result<()> {
+        self.waiting.retain(|aborted| aborted.last_offset < offset);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let kept = file.search(|_, entry| marker(entry) < offset)?;
+        if kept < file.len() { file.truncate(kept) } else { Ok(()) }
+    }
+
+    /// Writes entries that wait in memory; the file, for whoever makes it durable.
+    pub fn write(&mut self) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        self.enter_waiting()?;
+        self.file.as_mut().map(IndexFile::write).transpose()
+    }
+}
+
+fn open_file(disk: &dyn Disk, path: &Path) -> io::Result<IndexFile<ENTRY>> {
+    IndexFile::open(disk.open(path)?, |_, _| true)
+}
+
+/// The content of a file with these entries.
+pub(super) fn encode_all(entries: &[Aborted]) -> Vec<u8> {
+    entries.iter().flat_map(encode).collect()
+}
