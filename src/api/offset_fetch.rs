@@ -8,7 +8,7 @@ use super::reply::coordinated_frame;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
-use crate::group::shard::{FetchedTopic, WantedTopic};
+use crate::group::shard::{FetchedTopic, OffsetReader, WantedTopic};
 use crate::metadata::image::Image;
 use crate::types::TopicId;
 use crate::wire::ErrorCode;
@@ -25,7 +25,7 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let Request { header, body, .. } = request;
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let body = wire::decode(version, &body)?;
-    let outcomes = body.groups.iter().map(|group| fetch(broker, group)).collect();
+    let outcomes = body.groups.iter().map(|group| fetch(broker, group, body.require_stable)).collect();
     coordinated_frame(Outcome::all(outcomes), move |results| {
         let results = results.unwrap_or_default().into_iter().map(Result::flatten);
         let groups = body.groups.iter().zip(results).map(|(group, result)| answer(group, version, result));
@@ -34,15 +34,18 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     })
 }
 
-fn fetch(broker: &Broker, request: &FetchGroup) -> Outcome<Result<Vec<FetchedTopic>, ErrorCode>> {
+fn fetch(broker: &Broker, request: &FetchGroup, require_stable: bool) -> Outcome<Result<Vec<FetchedTopic>, ErrorCode>> {
     let FetchGroup { group, member_id, member_epoch, topics } = request.clone();
     let topics = topics.map(|topics| {
         let image = broker.metadata.image();
         topics.into_iter().map(|topic| wanted(&image, topic)).collect::<Vec<_>>()
     });
-    broker.groups.run(&Arc::clone(&group), move |shard, turn| match topics {
-        Some(topics) => shard.fetch(&group, (member_id.as_deref(), member_epoch), &topics),
-        None => shard.fetch_all(turn, &group, (member_id.as_deref(), member_epoch)),
+    broker.groups.run(&Arc::clone(&group), move |shard, turn| {
+        let reader = OffsetReader { group: &group, member_id: member_id.as_deref(), member_epoch, require_stable };
+        match topics {
+            Some(topics) => shard.fetch(&reader, &topics),
+            None => shard.fetch_all(turn, &reader),
+        }
     })
 }
 
@@ -74,14 +77,15 @@ fn topic_answer(topic: FetchedTopic, version: i16) -> wire::FetchedTopic {
     let is_missing = version >= IDS && topic.name.is_empty();
     let missing = if is_missing { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::NONE };
     let partitions = topic.partitions.into_iter().map(|(index, offset)| match offset {
-        Some(committed) => FetchedPartition {
+        Ok(Some(committed)) => FetchedPartition {
             index,
             offset: committed.offset,
             leader_epoch: committed.leader_epoch,
             metadata: committed.metadata,
             error: ErrorCode::NONE,
         },
-        None => FetchedPartition::without_offset(index, missing),
+        Ok(None) => FetchedPartition::without_offset(index, missing),
+        Err(code) => FetchedPartition::without_offset(index, code),
     });
     let partitions = partitions.collect();
     let topic = if version < IDS { TopicRef::Name(topic.name.as_ref().into()) } else { TopicRef::Id(topic.id) };
@@ -95,7 +99,8 @@ mod tests {
 
     #[test]
     fn only_an_id_can_be_of_no_topic() {
-        let topic = FetchedTopic { name: "".into(), id: TopicId::ZERO, partitions: vec![(PartitionIndex(0), None)] };
+        let topic =
+            FetchedTopic { name: "".into(), id: TopicId::ZERO, partitions: vec![(PartitionIndex(0), Ok(None))] };
         let code = |version| topic_answer(topic.clone(), version).partitions[0].error;
         assert_eq!(code(IDS - 1), ErrorCode::NONE);
         assert_eq!(code(IDS), ErrorCode::UNKNOWN_TOPIC_ID);

@@ -1,6 +1,5 @@
 //! From the log to the groups it tells of.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::World;
@@ -8,7 +7,7 @@ use crate::group::records::Record;
 use crate::group::shard::Shard;
 use crate::storage::replay::{ReplayError, each_record};
 use crate::storage::{PartitionLog, StorageError};
-use crate::types::{Offset, ProducerId, TopicPartition};
+use crate::types::{Offset, TopicPartition};
 use crate::wire::WireError;
 use crate::wire::control::EndMarker;
 
@@ -30,22 +29,17 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
     let log = world.logs.get(&partition.topic, partition.partition).ok_or(LoadError::NoTopic)??;
     let mut shard = Shard::default();
     let mut unknown = 0_usize;
-    // Offsets that were committed within a transaction count once it ends well.
-    let mut pending: HashMap<ProducerId, Vec<Record>> = HashMap::new();
     each_record::<LoadError>(log.as_ref(), |header, offset, record| {
         if header.is_control() {
             let marker = EndMarker::parse(record.key.unwrap_or_default(), record.value.unwrap_or_default());
             if let Some(marker) = marker.map_err(|error| LoadError::Record(offset, error))? {
-                let ended = pending.remove(&header.producer_id).unwrap_or_default();
-                ended.iter().filter(|_| marker.commit).for_each(|record| shard.apply(record));
+                shard.end_transaction(header.producer_id, marker.commit);
             }
             return Ok(());
         }
         let Some(key) = record.key else { return Ok(()) };
         match Record::decode(key, record.value).map_err(|error| LoadError::Record(offset, error))? {
-            Some(record) if header.is_transactional() => {
-                pending.entry(header.producer_id).or_default().push(record);
-            }
+            Some(record) if header.is_transactional() => shard.apply_pending(header.producer_id, &record),
             Some(record) => shard.apply(&record),
             None => unknown += 1,
         }

@@ -296,6 +296,7 @@ impl Live {
                 ticket,
                 timers: &mut self.timers,
                 records: Vec::new(),
+                transaction: None,
                 released: Vec::new(),
             };
             let result = op(&mut self.shard, &mut turn);

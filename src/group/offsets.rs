@@ -2,15 +2,15 @@
 //!
 //! They move only by records, so that what a client was told is what a restart finds.
 
-use std::collections::{BTreeMap, HashMap};
+mod partition;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::GroupId;
 use super::records::{CommittedOffset, Record};
-use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
-
-/// The offsets of one topic, by partition.
-pub type TopicOffsets = BTreeMap<PartitionIndex, CommittedOffset>;
+use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+use partition::PartitionOffset;
 
 /// What a commit says of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,26 @@ pub struct Commit {
     pub partitions: Vec<CommitPartition>,
 }
 
+/// A request to commit within a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnCommit {
+    /// What to commit, for whom.
+    pub commit: Commit,
+    /// The producer whose transaction it is.
+    pub producer_id: ProducerId,
+    /// Which of its incarnations.
+    pub producer_epoch: ProducerEpoch,
+}
+
+/// The request that commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitApi {
+    /// OffsetCommit, of this version.
+    Plain(i16),
+    /// TxnOffsetCommit.
+    Txn,
+}
+
 impl CommitPartition {
     /// The record of it.
     pub fn record(&self, group: &GroupId, now: TimestampMs, retention_ms: Option<i64>) -> Record {
@@ -72,11 +92,19 @@ pub enum ExpiresFrom {
     EmptySince(Option<TimestampMs>),
 }
 
-/// The offsets of all groups of a shard.
+/// The offsets of all groups of a shard, those of transactions that have not ended among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
     groups: HashMap<GroupId, BTreeMap<Arc<str>, TopicOffsets>>,
+    /// What is pending, by the producer whose transaction it is.
+    open: HashMap<ProducerId, BTreeSet<Place>>,
 }
+
+/// The offsets of one topic, by partition; none of them is empty.
+type TopicOffsets = BTreeMap<PartitionIndex, PartitionOffset>;
+
+/// A partition, as a group reads it.
+type Place = (GroupId, Arc<str>, PartitionIndex);
 
 impl Offsets {
     /// Takes over what a record says.
@@ -88,40 +116,100 @@ impl Offsets {
         value: Option<&CommittedOffset>,
     ) {
         match value {
-            Some(value) => {
-                let topics = self.groups.entry(Arc::clone(group)).or_default();
-                topics.entry(Arc::clone(topic)).or_default().insert(partition, value.clone());
-            }
+            Some(value) => self.known(group, topic, partition).commit(value.clone()),
             None => self.remove(group, topic, partition),
         }
     }
 
+    /// Takes over what a record of a producer's transaction says: it counts once the transaction is committed.
+    pub fn apply_pending(
+        &mut self,
+        producer: ProducerId,
+        group: &GroupId,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+        value: &CommittedOffset,
+    ) {
+        self.known(group, topic, partition).commit_pending(producer, value.clone());
+        self.open.entry(producer).or_default().insert((Arc::clone(group), Arc::clone(topic), partition));
+    }
+
+    /// A producer's transaction has ended, well or not (rule 19).
+    pub fn end_transaction(&mut self, producer: ProducerId, commit: bool) {
+        for (group, topic, partition) in self.open.remove(&producer).unwrap_or_default() {
+            let known = self.known(&group, &topic, partition);
+            known.end_transaction(producer, commit);
+            if known.is_empty() {
+                self.remove(&group, &topic, partition);
+            }
+        }
+    }
+
+    fn known(&mut self, group: &GroupId, topic: &Arc<str>, partition: PartitionIndex) -> &mut PartitionOffset {
+        let topics = self.groups.entry(Arc::clone(group)).or_default();
+        topics.entry(Arc::clone(topic)).or_default().entry(partition).or_default()
+    }
+
+    /// What is pending goes too: it was committed before.
     fn remove(&mut self, group: &GroupId, topic: &Arc<str>, partition: PartitionIndex) {
         let Some(topics) = self.groups.get_mut(group) else { return };
-        if let Some(partitions) = topics.get_mut(topic) {
-            partitions.remove(&partition);
-            if partitions.is_empty() {
-                topics.remove(topic);
-            }
+        let Some(partitions) = topics.get_mut(topic) else { return };
+        let removed = partitions.remove(&partition);
+        if partitions.is_empty() {
+            topics.remove(topic);
         }
         if topics.is_empty() {
             self.groups.remove(group);
         }
+        for producer in removed.iter().flat_map(PartitionOffset::producers) {
+            self.close(producer, &(Arc::clone(group), Arc::clone(topic), partition));
+        }
+    }
+
+    fn close(&mut self, producer: ProducerId, place: &Place) {
+        if let Some(places) = self.open.get_mut(&producer) {
+            places.remove(place);
+            if places.is_empty() {
+                self.open.remove(&producer);
+            }
+        }
+    }
+
+    fn find(&self, group: &str, topic: &str, partition: PartitionIndex) -> Option<&PartitionOffset> {
+        self.groups.get(group)?.get(topic)?.get(&partition)
     }
 
     /// The offset of one partition. One that was committed for an earlier topic of that name counts for nothing;
     /// an id of zero on either side is any.
     pub fn get(&self, group: &str, topic: &str, id: TopicId, partition: PartitionIndex) -> Option<&CommittedOffset> {
-        let known = self.groups.get(group)?.get(topic)?.get(&partition)?;
-        is_same_topic(known.topic_id, id).then_some(known)
+        let committed = self.find(group, topic, partition)?.committed.as_ref()?;
+        is_same_topic(committed.topic_id, id).then_some(committed)
     }
 
-    /// The offsets of a group, by topic.
-    pub fn of_group(&self, group: &str) -> impl Iterator<Item = (&Arc<str>, &TopicOffsets)> {
+    /// Whether a transaction that has not ended has committed an offset of the partition.
+    pub fn is_pending(&self, group: &str, topic: &str, partition: PartitionIndex) -> bool {
+        self.find(group, topic, partition).is_some_and(PartitionOffset::is_pending)
+    }
+
+    /// Whether there is an offset of the partition, be it only a pending one.
+    pub fn contains(&self, group: &str, topic: &str, partition: PartitionIndex) -> bool {
+        self.find(group, topic, partition).is_some()
+    }
+
+    /// The partitions of which a group has committed an offset that counts, by topic.
+    pub fn committed(&self, group: &str) -> impl Iterator<Item = (&Arc<str>, Vec<PartitionIndex>)> {
+        let committed = |partitions: &TopicOffsets| {
+            let committed = partitions.iter().filter(|(_, known)| known.committed.is_some());
+            committed.map(|(index, _)| *index).collect()
+        };
+        self.of_group(group).map(move |(topic, partitions)| (topic, committed(partitions)))
+    }
+
+    fn of_group(&self, group: &str) -> impl Iterator<Item = (&Arc<str>, &TopicOffsets)> {
         self.groups.get(group).into_iter().flatten()
     }
 
-    /// Whether a group has no offsets.
+    /// Whether a group has no offsets, pending ones neither.
     pub fn is_empty(&self, group: &str) -> bool {
         !self.groups.contains_key(group)
     }
@@ -135,7 +223,7 @@ impl Offsets {
         self.of_group(group).flat_map(partitions).collect()
     }
 
-    /// Records that take back what has expired of a group's offsets.
+    /// Records that take back what has expired of a group's offsets. What a transaction may still change stays.
     pub fn expired(
         &self,
         group: &GroupId,
@@ -143,9 +231,13 @@ impl Offsets {
         (now, retention_ms): (TimestampMs, i64),
         is_subscribed: impl Fn(&str) -> bool,
     ) -> Vec<Record> {
+        let is_expired = |known: &PartitionOffset| {
+            let committed = known.committed.as_ref().filter(|_| !known.is_pending());
+            committed.is_some_and(|offset| is_expired(offset, from, now, retention_ms))
+        };
         let mut records = Vec::new();
         for (topic, partitions) in self.of_group(group).filter(|(topic, _)| !is_subscribed(topic)) {
-            let expired = partitions.iter().filter(|(_, offset)| is_expired(offset, from, now, retention_ms));
+            let expired = partitions.iter().filter(|(_, known)| is_expired(known));
             records.extend(expired.map(|(index, _)| tombstone(group, topic, *index)));
         }
         records
@@ -153,11 +245,12 @@ impl Offsets {
 
     /// Records that take back the offsets of topics that were deleted.
     pub fn of_deleted(&self, deleted: &[(Arc<str>, TopicId)]) -> Vec<Record> {
+        let is_of = |known: &PartitionOffset, id| known.values().any(|offset| is_same_topic(offset.topic_id, id));
         let mut records = Vec::new();
         for (group, topics) in &self.groups {
             for (name, id) in deleted {
                 let partitions = topics.get(name).into_iter().flatten();
-                let gone = partitions.filter(|(_, offset)| is_same_topic(offset.topic_id, *id));
+                let gone = partitions.filter(|(_, known)| is_of(known, *id));
                 records.extend(gone.map(|(index, _)| tombstone(group, name, *index)));
             }
         }

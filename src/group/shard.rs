@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 };
 
 pub use listing::Listed;
-pub use offsets::{FetchedTopic, OffsetDeletion, WantedTopic};
+pub use offsets::{FetchedTopic, OffsetDeletion, OffsetReader, WantedTopic};
 
 use super::GroupId;
 use super::classic::{self, ClassicGroup};
@@ -27,7 +27,7 @@ use super::offsets::Offsets;
 use super::records::Record;
 use super::timers::Timer;
 use super::turn::{Client, Now, Turn};
-use crate::types::TopicId;
+use crate::types::{ProducerId, TopicId};
 use crate::wire::{ErrorCode, Refusal};
 
 /// Groups and offsets of one partition.
@@ -81,9 +81,8 @@ impl Shard {
         match record {
             Record::Offset(group, topic, partition, value) => {
                 self.offsets.apply(group, topic, *partition, value.as_ref());
-                if value.is_some() && !self.groups.contains_key(group) {
-                    let simple = ClassicGroup::simple(Arc::clone(group), Now::default());
-                    self.groups.insert(Arc::clone(group), Group::Classic(simple));
+                if value.is_some() {
+                    self.ensure_group(group);
                 }
             }
             Record::Classic(group, Some(value)) => {
@@ -109,6 +108,31 @@ impl Shard {
             | Record::Target(group, ..)
             | Record::Current(group, ..)
             | Record::Regex(group, ..) => self.apply_to_consumer(group, record),
+        }
+    }
+
+    /// Takes over what a record of a producer's transaction says. An offset is pending until the transaction ends; its
+    /// group is there at once.
+    pub fn apply_pending(&mut self, producer: ProducerId, record: &Record) {
+        match record {
+            Record::Offset(group, topic, partition, Some(value)) => {
+                self.offsets.apply_pending(producer, group, topic, *partition, value);
+                self.ensure_group(group);
+            }
+            _ => self.apply(record),
+        }
+    }
+
+    /// Takes over that a producer's transaction has ended: what it has committed counts or is forgotten (rule 19).
+    pub fn end_transaction(&mut self, producer: ProducerId, commit: bool) {
+        self.offsets.end_transaction(producer, commit);
+    }
+
+    /// A group of which nothing but offsets is known is a simple one.
+    fn ensure_group(&mut self, id: &GroupId) {
+        if !self.groups.contains_key(id) {
+            let simple = ClassicGroup::simple(Arc::clone(id), Now::default());
+            self.groups.insert(Arc::clone(id), Group::Classic(simple));
         }
     }
 

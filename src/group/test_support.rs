@@ -60,6 +60,7 @@ impl World {
             ticket: Ticket(self.drawn as u64),
             timers: &mut self.timers,
             records: Vec::new(),
+            transaction: None,
             released: Vec::new(),
         }
     }

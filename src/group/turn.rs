@@ -7,7 +7,7 @@ use super::config::GroupsConfig;
 use super::records::Record;
 use super::timers::Timers;
 use crate::metadata::image::Image;
-use crate::types::TimestampMs;
+use crate::types::{ProducerEpoch, ProducerId, TimestampMs};
 
 /// Milliseconds of a clock that never jumps; timers are set by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +71,8 @@ pub struct Turn<'a> {
     pub timers: &'a mut Timers,
     /// To be appended, all or none, before anything of this turn is told.
     pub records: Vec<Record>,
+    /// The producer whose transaction the records belong to, where they belong to one.
+    pub transaction: Option<(ProducerId, ProducerEpoch)>,
     /// Answers to requests that waited.
     pub released: Vec<(Ticket, Released)>,
 }

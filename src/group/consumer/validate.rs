@@ -1,6 +1,7 @@
 //! Who may commit and fetch offsets of the group, and when it may be deleted.
 
 use super::{ConsumerGroup, ConsumerState, Member};
+use crate::group::offsets::CommitApi;
 use crate::types::{PartitionIndex, TopicId};
 use crate::wire::ErrorCode;
 
@@ -9,18 +10,29 @@ const COMMIT_WITH_MEMBER_EPOCH: i16 = 9;
 
 /// What is left to check of a commit, partition by partition (KIP-1251).
 #[derive(Clone, Copy, Debug)]
-pub struct CommitCheck<'a>(Option<(&'a Member, i32)>);
+pub struct CommitCheck<'a>(Option<Late<'a>>);
+
+/// A member that commits with an epoch that is behind its own.
+#[derive(Clone, Copy, Debug)]
+struct Late<'a> {
+    member: &'a Member,
+    epoch: i32,
+    refused: ErrorCode,
+}
 
 impl CommitCheck<'_> {
+    /// Nothing is left to check.
+    pub const DONE: Self = Self(None);
+
     /// Whether a member whose epoch is behind its group's may commit to a partition: it may if it has held the
     /// partition since then. Kafka refuses the whole request if one partition is refused.
     ///
-    /// STALE_MEMBER_EPOCH, or ILLEGAL_GENERATION for a member of the classic protocol.
+    /// STALE_MEMBER_EPOCH; ILLEGAL_GENERATION for a member of the classic protocol, or in a transaction.
     pub fn partition(&self, topic: TopicId, partition: PartitionIndex) -> Result<(), ErrorCode> {
-        let Some((member, epoch)) = self.0 else { return Ok(()) };
-        match member.assignment_epoch(topic, partition) {
-            Some(assigned) if epoch >= assigned => Ok(()),
-            _ => Err(stale(member)),
+        let Some(late) = self.0 else { return Ok(()) };
+        match late.member.assignment_epoch(topic, partition) {
+            Some(assigned) if late.epoch >= assigned => Ok(()),
+            _ => Err(late.refused),
         }
     }
 }
@@ -34,27 +46,31 @@ impl ConsumerGroup {
     ///
     /// Without a member (epoch below 0) only while the group is empty, or in a transaction that names none. Otherwise
     /// UNKNOWN_MEMBER_ID; UNSUPPORTED_VERSION for a member of the consumer protocol that does not know of member
-    /// epochs; STALE_MEMBER_EPOCH (ILLEGAL_GENERATION for a member of the classic protocol) for an epoch that is ahead.
+    /// epochs; for an epoch that is ahead STALE_MEMBER_EPOCH, or ILLEGAL_GENERATION for a member of the classic
+    /// protocol and in a transaction, whose request knows of generations alone.
     pub fn validate_commit(
         &self,
         member_id: &str,
         instance_id: Option<&str>,
         member_epoch: i32,
-        transactional: bool,
-        api_version: i16,
+        api: CommitApi,
     ) -> Result<CommitCheck<'_>, ErrorCode> {
         let nobody = member_epoch == -1 && member_id.is_empty() && instance_id.is_none();
-        if (member_epoch < 0 && self.is_empty()) || (transactional && nobody) {
-            return Ok(CommitCheck(None));
+        if (member_epoch < 0 && self.is_empty()) || (api == CommitApi::Txn && nobody) {
+            return Ok(CommitCheck::DONE);
         }
         let member = self.member(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if !transactional && !member.is_classic() && api_version < COMMIT_WITH_MEMBER_EPOCH {
-            return Err(ErrorCode::UNSUPPORTED_VERSION);
-        }
+        let refused = match api {
+            CommitApi::Plain(version) if !member.is_classic() && version < COMMIT_WITH_MEMBER_EPOCH => {
+                return Err(ErrorCode::UNSUPPORTED_VERSION);
+            }
+            CommitApi::Plain(_) => stale(member),
+            CommitApi::Txn => ErrorCode::ILLEGAL_GENERATION,
+        };
         match member_epoch.cmp(&member.current.epoch) {
-            std::cmp::Ordering::Equal => Ok(CommitCheck(None)),
-            std::cmp::Ordering::Greater => Err(stale(member)),
-            std::cmp::Ordering::Less => Ok(CommitCheck(Some((member, member_epoch)))),
+            std::cmp::Ordering::Equal => Ok(CommitCheck::DONE),
+            std::cmp::Ordering::Greater => Err(refused),
+            std::cmp::Ordering::Less => Ok(CommitCheck(Some(Late { member, epoch: member_epoch, refused }))),
         }
     }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod transactions;
+
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
@@ -10,17 +12,35 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::group::offsets::{Commit, CommitPartition};
+use crate::group::records::CommittedOffset;
 use crate::group::test_support::World;
 use crate::types::{LeaderEpoch, Offset, PartitionIndex};
 
 const GROUP: &str = "g";
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// A shard, and the records that it wrote.
+/// A shard, and what was written to its log.
 struct Bench {
     world: World,
     shard: Shard,
-    log: Vec<Record>,
+    log: Vec<Logged>,
+}
+
+#[derive(Clone, Debug)]
+enum Logged {
+    Plain(Record),
+    Pending(ProducerId, Record),
+    Marker(ProducerId, bool),
+}
+
+impl Logged {
+    fn replay(&self, shard: &mut Shard) {
+        match self {
+            Self::Plain(record) => shard.apply(record),
+            Self::Pending(producer, record) => shard.apply_pending(*producer, record),
+            Self::Marker(producer, commit) => shard.end_transaction(*producer, *commit),
+        }
+    }
 }
 
 impl Bench {
@@ -34,14 +54,23 @@ impl Bench {
     fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> T {
         let mut turn = self.world.turn();
         let result = op(&mut self.shard, &mut turn);
-        self.log.extend(turn.records);
+        let logged = |record| match turn.transaction {
+            None => Logged::Plain(record),
+            Some((producer, _)) => Logged::Pending(producer, record),
+        };
+        self.log.extend(turn.records.into_iter().map(logged));
         result
+    }
+
+    fn replayed(&self) -> Shard {
+        let mut shard = Shard::default();
+        self.log.iter().for_each(|logged| logged.replay(&mut shard));
+        shard
     }
 
     fn restart(&mut self) {
         self.world.timers = crate::group::timers::Timers::default();
-        self.shard = Shard::default();
-        self.log.iter().for_each(|record| self.shard.apply(record));
+        self.shard = self.replayed();
         self.turn(Shard::loaded);
     }
 
@@ -83,10 +112,12 @@ impl Bench {
 
     /// All offsets of the group.
     fn committed(&mut self) -> BTreeMap<(String, i32), i64> {
-        let topics = self.turn(|shard, turn| shard.fetch_all(turn, GROUP, (None, -1))).unwrap();
+        let reader = OffsetReader { group: GROUP, member_id: None, member_epoch: -1, require_stable: false };
+        let topics = self.turn(|shard, turn| shard.fetch_all(turn, &reader)).unwrap();
         let of_topic = |topic: FetchedTopic| {
             let name = topic.name.to_string();
-            topic.partitions.into_iter().map(move |(index, offset)| ((name.clone(), index.0), offset.unwrap().offset.0))
+            let offset = |offset: Result<Option<CommittedOffset>, ErrorCode>| offset.unwrap().unwrap().offset.0;
+            topic.partitions.into_iter().map(move |(index, known)| ((name.clone(), index.0), offset(known)))
         };
         topics.into_iter().flat_map(of_topic).collect()
     }

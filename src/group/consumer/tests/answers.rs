@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::consumer::{LEAVE, Member};
+use crate::group::offsets::CommitApi;
 use crate::group::records::{ClassicMember, CurrentAssignment};
 
 fn id(topic: u128) -> TopicId {
@@ -109,43 +110,50 @@ fn committing(classic: bool) -> ConsumerGroup {
 fn who_may_commit() {
     let stale = Err(ErrorCode::STALE_MEMBER_EPOCH);
     let unknown = Err(ErrorCode::UNKNOWN_MEMBER_ID);
+    let illegal = Err(ErrorCode::ILLEGAL_GENERATION);
     let old = Err(ErrorCode::UNSUPPORTED_VERSION);
-    // Member, epoch, transactional, version, partition of topic 1.
+    let (plain, txn) = (CommitApi::Plain(9), CommitApi::Txn);
+    // Member, epoch, request, partition of topic 1.
     let cases = [
-        (("a", 3, false, 9, 0), Ok(()), "at its epoch"),
-        (("a", 3, false, 9, 7), Ok(()), "at its epoch it may commit to what it does not own"),
-        (("a", 4, false, 9, 0), stale, "ahead"),
-        (("a", 2, false, 9, 0), Ok(()), "it held it by then"),
-        (("a", 1, false, 9, 0), stale, "somebody else held it then"),
-        (("a", 2, false, 9, 1), stale, "it did not hold it yet"),
-        (("a", 2, false, 9, 7), stale, "it does not hold it"),
-        (("a", -1, false, 9, 0), stale, "a member without its epoch"),
-        (("a", 3, false, 8, 0), old, "it does not know of epochs"),
-        (("a", 3, true, 3, 0), Ok(()), "a transaction of any version"),
-        (("a", 4, true, 3, 0), stale, "ahead"),
-        (("x", 3, false, 9, 0), unknown, "no member"),
-        (("", -1, false, 9, 0), unknown, "an admin, while there are members"),
-        (("", -1, true, 9, 0), Ok(()), "a transaction that names nobody"),
-        (("x", -1, true, 9, 0), unknown, "no member"),
+        (("a", 3, plain, 0), Ok(()), "at its epoch"),
+        (("a", 3, plain, 7), Ok(()), "at its epoch it may commit to what it does not own"),
+        (("a", 4, plain, 0), stale, "ahead"),
+        (("a", 2, plain, 0), Ok(()), "it held it by then"),
+        (("a", 1, plain, 0), stale, "somebody else held it then"),
+        (("a", 2, plain, 1), stale, "it did not hold it yet"),
+        (("a", 2, plain, 7), stale, "it does not hold it"),
+        (("a", -1, plain, 0), stale, "a member without its epoch"),
+        (("a", 3, CommitApi::Plain(8), 0), old, "it does not know of epochs"),
+        (("a", 3, txn, 0), Ok(()), "at its epoch, in a transaction"),
+        (("a", 4, txn, 0), illegal, "ahead, in a transaction"),
+        (("a", 2, txn, 0), Ok(()), "it held it by then"),
+        (("a", 1, txn, 0), illegal, "somebody else held it then"),
+        (("x", 3, plain, 0), unknown, "no member"),
+        (("", -1, plain, 0), unknown, "an admin, while there are members"),
+        (("", -1, txn, 0), Ok(()), "a transaction that names nobody"),
+        (("x", -1, txn, 0), unknown, "no member"),
     ];
     let group = committing(false);
-    for ((member, epoch, transactional, version, partition), expected, why) in cases {
-        let check = group.validate_commit(member, None, epoch, transactional, version);
+    for ((member, epoch, api, partition), expected, why) in cases {
+        let check = group.validate_commit(member, None, epoch, api);
         let got = check.and_then(|check| check.partition(id(1), partition.into()));
-        assert_eq!(got, expected, "{member} at {epoch}, version {version}: {why}");
+        assert_eq!(got, expected, "{member} at {epoch}, {api:?}: {why}");
     }
-    let with_instance = group.validate_commit("", Some("i"), -1, true, 9).err();
+    let with_instance = group.validate_commit("", Some("i"), -1, txn).err();
     assert_eq!(with_instance, Some(ErrorCode::UNKNOWN_MEMBER_ID));
-    assert!(ConsumerGroup::new("g".into()).validate_commit("", None, -1, false, 2).is_ok(), "nobody is there");
-    assert!(ConsumerGroup::new("g".into()).validate_commit("a", None, 1, false, 9).is_err());
+    assert!(
+        ConsumerGroup::new("g".into()).validate_commit("", None, -1, CommitApi::Plain(2)).is_ok(),
+        "nobody is there"
+    );
+    assert!(ConsumerGroup::new("g".into()).validate_commit("a", None, 1, plain).is_err());
 }
 
 #[test]
 fn a_member_of_the_classic_protocol_is_told_of_generations() {
     let group = committing(true);
-    assert!(group.validate_commit("a", None, 3, false, 2).is_ok());
-    assert_eq!(group.validate_commit("a", None, 4, false, 2).err(), Some(ErrorCode::ILLEGAL_GENERATION));
-    let check = group.validate_commit("a", None, 1, false, 2).unwrap();
+    assert!(group.validate_commit("a", None, 3, CommitApi::Plain(2)).is_ok());
+    assert_eq!(group.validate_commit("a", None, 4, CommitApi::Plain(2)).err(), Some(ErrorCode::ILLEGAL_GENERATION));
+    let check = group.validate_commit("a", None, 1, CommitApi::Plain(2)).unwrap();
     assert_eq!(check.partition(id(1), 0.into()), Err(ErrorCode::ILLEGAL_GENERATION));
     assert_eq!(group.validate_fetch(Some("a"), 2), Err(ErrorCode::ILLEGAL_GENERATION));
 }
