@@ -93,9 +93,21 @@ fn topic_answer(topic: FetchedTopic, version: i16) -> wire::FetchedTopic {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+    use kafka_protocol::messages::{GroupId, OffsetFetchRequest, TopicName};
+
     use super::*;
-    use crate::types::PartitionIndex;
+    use crate::api::reply::text;
+    use crate::api::test_support::TestBroker;
+    use crate::group::offsets::CommitPartition;
+    use crate::metadata::topic_name::CONSUMER_OFFSETS;
+    use crate::storage::Durability;
+    use crate::storage::partition_log::Origin;
+    use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs};
+    use crate::wire::batch::Compression;
+    use crate::wire::records::BatchBuilder;
 
     #[test]
     fn only_an_id_can_be_of_no_topic() {
@@ -104,5 +116,58 @@ mod tests {
         let code = |version| topic_answer(topic.clone(), version).partitions[0].error;
         assert_eq!(code(IDS - 1), ErrorCode::NONE);
         assert_eq!(code(IDS), ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+
+    /// Code, offset, epoch and metadata of partition 0 of `t` for the group.
+    async fn fetch(broker: &TestBroker, version: i16, require_stable: bool) -> (i16, i64, i32, String) {
+        let topic = OffsetFetchRequestTopics::default().with_name(TopicName(text("t"))).with_partition_indexes(vec![0]);
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(GroupId(text("g")))
+            .with_member_epoch(-1)
+            .with_topics(Some(vec![topic]));
+        let request = OffsetFetchRequest::default().with_groups(vec![group]).with_require_stable(require_stable);
+        let answer = broker.call(version, &request).await;
+        let known = &answer.groups[0].topics[0].partitions[0];
+        let metadata = known.metadata.as_ref().unwrap().to_string();
+        (known.error_code, known.committed_offset, known.committed_leader_epoch, metadata)
+    }
+
+    /// A transaction that the log leaves open stays open through a restart (rule 19).
+    #[tokio::test]
+    async fn offsets_that_a_transaction_may_change_are_held_back_from_those_who_want_stable_ones() {
+        let broker = TestBroker::new();
+        broker.create("t", 1).await;
+        // Makes the topic of the offsets.
+        assert_eq!(fetch(&broker, 9, true).await, (0, -1, -1, String::new()));
+        let offset = CommitPartition {
+            topic: "t".into(),
+            topic_id: TopicId::ZERO,
+            partition: PartitionIndex(0),
+            offset: Offset(9),
+            leader_epoch: LeaderEpoch(2),
+            metadata: "m".into(),
+        };
+        // 103, the hash of `g`, modulo 50.
+        let log = broker.log(CONSUMER_OFFSETS, 3);
+        let append = |batch: BatchBuilder| {
+            let batch = batch.build(Offset(0), Compression::None, 0).unwrap().unwrap();
+            log.append(batch, Origin::Broker, TimestampMs(1)).unwrap();
+        };
+        let record = offset.record(&"g".into(), TimestampMs(1), None).encode();
+        let batch = |sequence| BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), sequence).transactional();
+        let mut pending = batch(Sequence(0));
+        pending.push(TimestampMs(1), Some(&record.key), record.value.as_deref(), std::iter::empty());
+        append(pending);
+        let restarted = TestBroker::open(broker.disk.restart(), Durability::Os);
+        for version in 8..=9 {
+            let unstable = (ErrorCode::UNSTABLE_OFFSET_COMMIT.0, -1, -1, String::new());
+            assert_eq!(fetch(&restarted, version, true).await, unstable);
+            assert_eq!(fetch(&restarted, version, false).await, (0, -1, -1, String::new()));
+        }
+        let mut marker = batch(Sequence::NONE).control();
+        marker.push(TimestampMs(1), Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 0, 0, 0]), std::iter::empty());
+        append(marker);
+        let restarted = TestBroker::open(broker.disk.restart(), Durability::Os);
+        assert_eq!(fetch(&restarted, 9, true).await, (0, 9, 2, "m".to_owned()));
     }
 }

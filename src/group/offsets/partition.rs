@@ -67,7 +67,9 @@ impl PartitionOffset {
 }
 
 fn outrun(pending: &mut [Pending]) {
-    pending.iter_mut().for_each(|pending| pending.value = None);
+    for pending in pending {
+        pending.value = None;
+    }
 }
 
 #[cfg(test)]
