@@ -37,6 +37,7 @@ pub mod sync_group;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub mod txn_offset_commit;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -20,31 +20,27 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let Request { header, body, .. } = request;
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let body = decode(version, &body)?;
-    let topics = {
-        let image = broker.metadata.image();
-        body.topics.iter().map(|topic| Found::of(&image, topic)).collect::<Vec<_>>()
-    };
+    let topics = Found::all(&broker.metadata.image(), &body);
     let commit = commit(&body, &topics);
     if commit.partitions.is_empty() && !topics.is_empty() {
-        let answer = answer(&body, &topics, || ErrorCode::NONE);
+        let answer = answer(&body, &topics, &Ok(Vec::new()));
         return Ok(Reply::Now(encode_response(version, correlation_id, &answer)?.into()));
     }
     let outcome = broker.groups.run(&body.group, move |shard, turn| shard.commit(turn, version, &commit));
     coordinated_frame(outcome, move |result| {
-        let codes = result.flatten();
-        let mut next = codes.iter().flatten().copied();
-        let code = || match &codes {
-            Ok(_) => next.next().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
-            Err(code) => *code,
-        };
-        encode_response(version, correlation_id, &answer(&body, &topics, code))
+        encode_response(version, correlation_id, &answer(&body, &topics, &result.flatten()))
     })
 }
 
 /// What there is of what a request names.
-struct Found(Result<Arc<Topic>, ErrorCode>);
+pub(super) struct Found(Result<Arc<Topic>, ErrorCode>);
 
 impl Found {
+    /// Looks for all topics of a request.
+    pub(super) fn all(image: &Image, body: &OffsetCommitRequest) -> Vec<Self> {
+        body.topics.iter().map(|topic| Self::of(image, topic)).collect()
+    }
+
     fn of(image: &Image, asked: &CommitTopic) -> Self {
         Self(match &asked.topic {
             TopicRef::Name(name) => image.topic(name).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
@@ -60,7 +56,7 @@ impl Found {
 }
 
 /// What is to be committed: the partitions that are there.
-fn commit(body: &OffsetCommitRequest, topics: &[Found]) -> Commit {
+pub(super) fn commit(body: &OffsetCommitRequest, topics: &[Found]) -> Commit {
     let mut partitions = Vec::new();
     for (asked, found) in body.topics.iter().zip(topics) {
         partitions.extend(asked.partitions.iter().filter_map(|partition| {
@@ -86,7 +82,16 @@ fn commit(body: &OffsetCommitRequest, topics: &[Found]) -> Commit {
 }
 
 /// A code for each partition: of those that are not there their own, of the others the group's.
-fn answer(body: &OffsetCommitRequest, topics: &[Found], mut code: impl FnMut() -> ErrorCode) -> OffsetCommitResponse {
+pub(super) fn answer(
+    body: &OffsetCommitRequest,
+    topics: &[Found],
+    codes: &Result<Vec<ErrorCode>, ErrorCode>,
+) -> OffsetCommitResponse {
+    let mut next = codes.iter().flatten().copied();
+    let mut code = || match codes {
+        Ok(_) => next.next().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
+        Err(code) => *code,
+    };
     let topics = body.topics.iter().zip(topics).filter(|(asked, _)| !asked.partitions.is_empty());
     let topics = topics.map(|(asked, found)| {
         let partitions = asked.partitions.iter().map(|partition| {
@@ -127,9 +132,9 @@ mod tests {
             retention_ms: None,
             topics,
         };
-        let found: Vec<_> = body.topics.iter().map(|topic| Found::of(&world.image, topic)).collect();
-        let committed = commit(&body, &found).partitions.iter().map(|partition| partition.partition.0).collect();
-        let answer = answer(&body, &found, || ErrorCode::NONE);
+        let found = Found::all(&world.image, &body);
+        let committed: Vec<_> = commit(&body, &found).partitions.iter().map(|asked| asked.partition.0).collect();
+        let answer = answer(&body, &found, &Ok(vec![ErrorCode::NONE; committed.len()]));
         let codes = |topic: &CommittedTopic| topic.partitions.iter().map(|(_, code)| code.0).collect();
         (committed, answer.topics.iter().map(codes).collect())
     }

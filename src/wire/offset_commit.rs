@@ -158,7 +158,7 @@ pub fn encode_response(version: i16, correlation_id: i32, response: &OffsetCommi
 }
 
 /// A topic's name and id; the one that the request did not give, which its version does not carry, is empty.
-pub(super) fn crate_name(topic: &TopicRef) -> (StrBytes, uuid::Uuid) {
+pub fn crate_name(topic: &TopicRef) -> (StrBytes, uuid::Uuid) {
     match topic {
         TopicRef::Name(name) => (StrBytes::from_string(String::from(&**name)), uuid::Uuid::nil()),
         TopicRef::Id(id) => (StrBytes::default(), id.0),

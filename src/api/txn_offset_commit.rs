@@ -1,0 +1,215 @@
+//! TxnOffsetCommit (v0-v5): how far a group has come, once the producer's transaction is committed. v2 leader epochs
+//! (KIP-320); v3 members and generations (KIP-447); v4 TRANSACTION_ABORTABLE and v5 no AddOffsetsToTxn before it
+//! (KIP-890).
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{ApiKey, TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+
+use super::offset_commit::{Found, answer, commit};
+use super::reply::{coordinated, now};
+use super::{Refused, Reply, Request};
+use crate::broker::Broker;
+use crate::coordinator::Outcome;
+use crate::group::offsets::TxnCommit;
+use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use crate::wire::ErrorCode;
+use crate::wire::message::decode_request;
+use crate::wire::offset_commit::{CommitPartition, CommitTopic, OffsetCommitRequest, OffsetCommitResponse, crate_name};
+use crate::wire::produce::TopicRef;
+
+const API: ApiKey = ApiKey::TxnOffsetCommit;
+
+/// The first version whose sender knows that a coordinator may still load.
+const KNOWS_LOADING: i16 = 2;
+/// The first version whose sender knows of errors after which it can abort.
+const KNOWS_ABORTABLE: i16 = 4;
+
+/// One turn of the group; answers once the offsets are durable.
+pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
+    let header = request.header;
+    let version = header.api_version;
+    let body: TxnOffsetCommitRequest = decode_request(API, version, request.body.freeze())?;
+    let offsets = offsets(&body);
+    let topics = Found::all(&broker.metadata.image(), &offsets);
+    let txn = TxnCommit {
+        commit: commit(&offsets, &topics),
+        producer_id: ProducerId(body.producer_id.0),
+        producer_epoch: ProducerEpoch(body.producer_epoch),
+    };
+    if txn.commit.partitions.is_empty() {
+        return now(API, &header, &response(answer(&offsets, &topics, &Ok(Vec::new()))));
+    }
+    if offsets.group.is_empty() {
+        return now(API, &header, &response(answer(&offsets, &topics, &Err(ErrorCode::INVALID_GROUP_ID))));
+    }
+    coordinated(API, &header, txn_commit(broker, txn), move |result| {
+        response(answer(&offsets, &topics, &result.flatten().map_err(|code| told(version, code))))
+    })
+}
+
+fn txn_commit(broker: &Broker, txn: TxnCommit) -> Outcome<Result<Vec<ErrorCode>, ErrorCode>> {
+    let group = Arc::clone(&txn.commit.group);
+    broker.groups.run(&group, move |shard, turn| shard.txn_commit(turn, &txn))
+}
+
+/// A refusal of the whole commit, as the version of the request knows it.
+const fn told(version: i16, code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS if version < KNOWS_LOADING => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        ErrorCode::TRANSACTION_ABORTABLE if version < KNOWS_ABORTABLE => ErrorCode::INVALID_TXN_STATE,
+        // In every version; what a transaction's coordinator says to a producer itself is another matter.
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        code => code,
+    }
+}
+
+/// The commit as OffsetCommit would ask for it.
+fn offsets(body: &TxnOffsetCommitRequest) -> OffsetCommitRequest {
+    let partition = |asked: &TxnOffsetCommitRequestPartition| CommitPartition {
+        index: PartitionIndex(asked.partition_index),
+        offset: Offset(asked.committed_offset),
+        leader_epoch: LeaderEpoch(asked.committed_leader_epoch),
+        metadata: asked.committed_metadata.as_deref().unwrap_or_default().into(),
+    };
+    let topic = |asked: &TxnOffsetCommitRequestTopic| CommitTopic {
+        topic: TopicRef::Name(asked.name.as_str().into()),
+        partitions: asked.partitions.iter().map(partition).collect(),
+    };
+    OffsetCommitRequest {
+        group: body.group_id.as_str().into(),
+        generation: body.generation_id,
+        member_id: body.member_id.to_string(),
+        instance_id: body.group_instance_id.as_ref().map(ToString::to_string),
+        retention_ms: None,
+        topics: body.topics.iter().map(topic).collect(),
+    }
+}
+
+fn response(answer: OffsetCommitResponse) -> TxnOffsetCommitResponse {
+    let partition = |(index, code): (PartitionIndex, ErrorCode)| {
+        TxnOffsetCommitResponsePartition::default().with_partition_index(index.0).with_error_code(code.0)
+    };
+    let topics = answer.topics.into_iter().map(|topic| {
+        TxnOffsetCommitResponseTopic::default()
+            .with_name(TopicName(crate_name(&topic.topic).0))
+            .with_partitions(topic.partitions.into_iter().map(partition).collect())
+    });
+    TxnOffsetCommitResponse::default().with_throttle_time_ms(answer.throttle_time_ms).with_topics(topics.collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use bytes::BytesMut;
+    use kafka_protocol::messages::GroupId;
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+    use crate::api::Peer;
+    use crate::api::reply::text;
+    use crate::api::test_support::{TestBroker, decode};
+    use crate::wire::header::RequestHeader;
+
+    fn request(group: &str, topics: &[(&str, &[i32])]) -> TxnOffsetCommitRequest {
+        let partition = |index: &i32| {
+            TxnOffsetCommitRequestPartition::default().with_partition_index(*index).with_committed_offset(5)
+        };
+        let topic = |(name, partitions): &(&str, &[i32])| {
+            TxnOffsetCommitRequestTopic::default()
+                .with_name(TopicName(text(name)))
+                .with_partitions(partitions.iter().map(partition).collect())
+        };
+        TxnOffsetCommitRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_producer_id(kafka_protocol::messages::ProducerId(1))
+            .with_topics(topics.iter().map(topic).collect())
+    }
+
+    async fn call(broker: &TestBroker, version: i16, request: &TxnOffsetCommitRequest) -> Vec<(String, Vec<i16>)> {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap();
+        let header = RequestHeader { api_key: API as i16, api_version: version, correlation_id: 7, client_id: None };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        let peer = Arc::new(Peer { remote: address, local: address, listener: "PLAINTEXT".into() });
+        let answer = match handle(&broker.broker, Request { header, body, peer }).unwrap() {
+            Reply::Now(answer) => answer,
+            Reply::Later(answer) | Reply::Parked(answer, _) => answer.await.unwrap(),
+            Reply::Nothing => unreachable!("it is answered"),
+        };
+        let answer = decode::<TxnOffsetCommitRequest>(version, answer);
+        let codes = |topic: TxnOffsetCommitResponseTopic| {
+            let codes = topic.partitions.iter().map(|partition| partition.error_code).collect();
+            (topic.name.to_string(), codes)
+        };
+        answer.topics.into_iter().map(codes).collect()
+    }
+
+    #[tokio::test]
+    async fn only_partitions_that_are_there_are_committed() {
+        let broker = TestBroker::new();
+        broker.create("t", 2).await;
+        let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+        let asked = request("g", &[("gone", &[0]), ("t", &[1, 2]), ("u", &[])]);
+        let expected = |code| vec![("gone".to_owned(), vec![missing]), ("t".to_owned(), vec![code, missing])];
+        for version in 0..=5 {
+            assert_eq!(call(&broker, version, &asked).await, expected(0), "v{version}");
+        }
+        let mut nameless = asked.clone();
+        nameless.group_id = GroupId(text(""));
+        assert_eq!(call(&broker, 5, &nameless).await, expected(ErrorCode::INVALID_GROUP_ID.0));
+        let nothing = request("", &[("gone", &[0])]);
+        assert_eq!(call(&broker, 5, &nothing).await, [("gone".to_owned(), vec![missing])], "no group is asked");
+    }
+
+    #[test]
+    fn everything_of_a_request_is_committed() {
+        let mut body = request("g", &[("t", &[3])]).with_generation_id(4).with_member_id(text("m"));
+        body.group_instance_id = Some(text("i"));
+        body.topics[0].partitions[0].committed_leader_epoch = 6;
+        body.topics[0].partitions[0].committed_metadata = Some(text("x"));
+        let partition = CommitPartition {
+            index: PartitionIndex(3),
+            offset: Offset(5),
+            leader_epoch: LeaderEpoch(6),
+            metadata: "x".into(),
+        };
+        let expected = OffsetCommitRequest {
+            group: "g".into(),
+            generation: 4,
+            member_id: "m".to_owned(),
+            instance_id: Some("i".to_owned()),
+            retention_ms: None,
+            topics: vec![CommitTopic { topic: TopicRef::Name("t".into()), partitions: vec![partition] }],
+        };
+        assert_eq!(offsets(&body), expected);
+        // Versions that do not know of members leave them out.
+        let old = offsets(&request("g", &[]));
+        assert_eq!((old.generation, old.member_id.as_str(), old.instance_id), (-1, "", None));
+    }
+
+    #[test]
+    fn old_versions_are_told_what_they_know() {
+        let cases = [
+            (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, 2, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (ErrorCode::TRANSACTION_ABORTABLE, 4, ErrorCode::INVALID_TXN_STATE),
+            (ErrorCode::PRODUCER_FENCED, i16::MAX, ErrorCode::INVALID_PRODUCER_EPOCH),
+            (ErrorCode::CONCURRENT_TRANSACTIONS, 0, ErrorCode::NONE),
+            (ErrorCode::FENCED_INSTANCE_ID, 0, ErrorCode::NONE),
+        ];
+        for (code, known_from, instead) in cases {
+            for version in 0..=5 {
+                let expected = if version < known_from { instead } else { code };
+                assert_eq!(told(version, code), expected, "{} in v{version}", code.name());
+            }
+        }
+    }
+}
