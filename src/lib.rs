@@ -13,5 +13,6 @@ pub mod log;
 pub mod metadata;
 pub mod server;
 pub mod storage;
+pub mod txn;
 pub mod types;
 pub mod wire;

@@ -27,6 +27,9 @@ macro_rules! broker_settings {
 
 /// By name.
 pub const SETTINGS: &[Setting] = broker_settings! {
+    "add.partitions.to.txn.retry.backoff.max.ms" Int = "100", Rule::Min(0), ReadOnly, Acts,
+        "How long a request for the next transaction waits in the broker for the end of the one before, instead of being \
+         told to come again.";
     "advertised.listeners" List, Rule::Any, ReadOnly, Acts,
         "The addresses that clients are told to connect to, as NAME://host:port, where they differ from those listened \
          on. A listener that is not named here is advertised under the address that the client dialled.";
@@ -240,6 +243,27 @@ pub const SETTINGS: &[Setting] = broker_settings! {
     "socket.send.buffer.bytes" Int = "-1", Rule::Any, ReadOnly, Acts,
         "The send buffer of a connection (SO_SNDBUF); -1 leaves it to the operating system, \
          which adapts it; Kafka's default is 102400.";
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms" Int = "10000", Rule::Min(1), ReadOnly, Acts,
+        "How often transactions are looked for that are open for longer than their producer's transaction.timeout.ms; \
+         they are aborted, and the producer is fenced.";
+    "transaction.max.timeout.ms" Int = "900000", Rule::Min(1), ReadOnly, Acts,
+        "The longest transaction.timeout.ms that a producer may ask for.";
+    "transaction.partition.verification.enable" Boolean = "true", Rule::Any, ClusterWide, Acts,
+        "Whether a producer's first write into a transaction is checked with the transaction's coordinator, so that a late \
+         one does not open a transaction that nobody ends (KIP-890). It acts on producers that add partitions by a request \
+         of their own; newer ones add them by writing.";
+    "transaction.remove.expired.transaction.cleanup.interval.ms" Int = "3600000", Rule::Min(1), ReadOnly, Acts,
+        "How often transactional ids are looked for that have expired.";
+    "transaction.state.log.num.partitions" Int = "50", Rule::Min(1), ReadOnly, Acts,
+        "How many partitions __transaction_state gets when it is created, at the first start. Later it cannot be changed: \
+         ids would be looked for in other partitions.";
+    "transaction.state.log.replication.factor" Short = "1", Rule::Min(1), ReadOnly, Acts,
+        "The replication factor of __transaction_state. One broker can hold one replica: a larger number, such as Kafka's \
+         default 3, is warned of and counts as 1.";
+    "transaction.state.log.segment.bytes" Int = "104857600", Rule::Min(1), ReadOnly, Acts,
+        "The segment.bytes that __transaction_state is created with.";
+    "transactional.id.expiration.ms" Int = "604800000", Rule::Min(1), ReadOnly, Acts,
+        "How long a transactional id is remembered that nobody uses; a producer that comes back later begins anew.";
     "unclean.leader.election.enable" Boolean = "false", Rule::Any, ClusterWide, Nothing,
         "The default of the topic setting unclean.leader.election.enable.";
 };

@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::def::{ConfigError, Effect, Value, split_list};
 use super::layers::{Given, Layers, Start};
 use super::listeners::{Advertised, EndpointSettings, Listener};
-use super::{broker, groups, known, log_config, suggest};
+use super::{broker, groups, known, log_config, suggest, transactions};
 use crate::group::config::GroupsConfig;
 use crate::storage::{Durability, StorageConfig};
+use crate::txn::config::TransactionsConfig;
 use crate::types::NodeId;
 
 /// The broker's settings, checked and typed.
@@ -38,6 +39,8 @@ pub struct BrokerConfig {
     pub topics: TopicDefaults,
     /// How groups are kept, as of the start; [`BrokerConfig::groups_now`] has what was altered since.
     pub groups: GroupsConfig,
+    /// How transactions are kept; [`BrokerConfig::verifies_transactions`] has what can be altered.
+    pub transactions: TransactionsConfig,
     /// `ottla.log.level`.
     pub log_level: LogLevel,
     /// Everything as it was given, for DescribeConfigs and for the defaults of topics.
@@ -148,6 +151,7 @@ impl Default for BrokerConfig {
             },
             topics: TopicDefaults { partitions: 1, replication_factor: 1, auto_create: true, deletable: true },
             groups: GroupsConfig { initial_rebalance_delay_ms: 0, ..GroupsConfig::default() },
+            transactions: TransactionsConfig::default(),
             log_level: LogLevel::Warn,
             start: Start::new(),
         }
@@ -220,6 +224,7 @@ impl BrokerConfig {
                 deletable: reader.boolean("delete.topic.enable")?,
             },
             groups: groups::build(&reader, &mut notes)?,
+            transactions: transactions::build(&reader, &mut notes)?,
             log_level: LogLevel::of(reader.text("ottla.log.level")),
             start: Start::new(),
         };
@@ -262,7 +267,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn boolean(&self, name: &str) -> Result<bool, ConfigError> {
+    pub(super) fn boolean(&self, name: &str) -> Result<bool, ConfigError> {
         Ok(self.value(name)? == Value::Boolean(true))
     }
 

@@ -22,7 +22,6 @@ const fn row(name: &'static str, kind: Type, default: Option<&'static str>, upda
 
 /// By name: type, whether it can change at run time, Kafka's default where it has one.
 pub const SETTINGS: &[Setting] = known! {
-    "add.partitions.to.txn.retry.backoff.max.ms" Int ReadOnly = "100";
     "add.partitions.to.txn.retry.backoff.ms" Int ReadOnly = "20";
     "alter.config.policy.class.name" Class ReadOnly;
     "alter.log.dirs.replication.quota.window.num" Int ReadOnly = "11";
@@ -263,17 +262,9 @@ pub const SETTINGS: &[Setting] = known! {
     "ssl.truststore.password" Password PerBroker;
     "ssl.truststore.type" String PerBroker = "JKS";
     "telemetry.max.bytes" Int ReadOnly = "1048576";
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms" Int ReadOnly = "10000";
-    "transaction.max.timeout.ms" Int ReadOnly = "900000";
-    "transaction.partition.verification.enable" Boolean ClusterWide = "true";
-    "transaction.remove.expired.transaction.cleanup.interval.ms" Int ReadOnly = "3600000";
     "transaction.state.log.load.buffer.size" Int ReadOnly = "5242880";
     "transaction.state.log.min.isr" Int ReadOnly = "2";
-    "transaction.state.log.num.partitions" Int ReadOnly = "50";
-    "transaction.state.log.replication.factor" Short ReadOnly = "3";
-    "transaction.state.log.segment.bytes" Int ReadOnly = "104857600";
     "transaction.two.phase.commit.enable" Boolean ReadOnly = "false";
-    "transactional.id.expiration.ms" Int ReadOnly = "604800000";
 };
 
 /// What replication may use in bytes per second: Kafka knows these only as settings that are altered at run time.

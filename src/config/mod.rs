@@ -24,6 +24,7 @@ pub mod suggest;
 #[cfg(test)]
 mod tests;
 pub mod topic;
+mod transactions;
 
 pub use build::{BrokerConfig, Limits, LogLevel, Note, Socket, TopicDefaults};
 pub use def::{ConfigError, Setting, Type};

@@ -105,6 +105,7 @@ const OTHER_DEFAULTS: &[&str] = &[
     "log.dir",
     "node.id",
     "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
     "process.roles",
     "queued.max.request.bytes",
     "socket.receive.buffer.bytes",

@@ -12,6 +12,8 @@ use crate::config::Layers;
 pub const METADATA_VERSION: &str = "metadata.version";
 /// The feature that lets clients join by the consumer protocol (KIP-848).
 pub const GROUP_VERSION: &str = "group.version";
+/// The feature that says which protocol transactions speak (KIP-890).
+pub const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// Features with the levels that this broker can read in a log: those of Kafka 4.3. What a client may use is
 /// ApiVersions' to say.
@@ -22,7 +24,7 @@ const FEATURES: [(&str, i16, i16); 7] = [
     ("kraft.version", 0, 1),
     ("share.version", 0, 1),
     ("streams.version", 0, 1),
-    ("transaction.version", 0, 2),
+    (TRANSACTION_VERSION, 0, 2),
 ];
 
 /// The features that a new log finalizes: as Kafka's `format` does, each at its highest, but for that of KRaft, which

@@ -9,8 +9,11 @@ pub const CLUSTER_METADATA: &str = "__cluster_metadata";
 /// Groups and committed offsets.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 
+/// Transactional ids and what their transactions have touched.
+pub const TRANSACTION_STATE: &str = "__transaction_state";
+
 /// Topics that brokers use for themselves.
-const INTERNAL: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
+const INTERNAL: [&str; 3] = [CONSUMER_OFFSETS, TRANSACTION_STATE, "__share_group_state"];
 
 /// Checks a name; the error is a sentence as Kafka words it.
 pub fn validate(name: &str) -> Result<(), String> {

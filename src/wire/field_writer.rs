@@ -89,6 +89,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// An array that is null.
+    pub(crate) fn null_array(&mut self) {
+        writer::length(self.out, self.format, None);
+    }
+
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.out.put_slice(bytes);
     }

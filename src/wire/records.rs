@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::batch::{self, BatchError, BatchHeader, Compression, HEADER_LEN};
 use super::compression::{self, DecompressError};
@@ -36,6 +36,22 @@ pub fn section(batch: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, RecordsError
     let codec = header.compression().ok_or(RecordsError::UnknownCodec(header.attributes))?;
     let section = batch.get(HEADER_LEN..header.size()).ok_or(BatchError::Truncated)?;
     Ok(compression::decompress(codec, section, limit)?)
+}
+
+/// The key and value of a record of the broker's own, as they are in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// What it is about.
+    pub key: Bytes,
+    /// What holds now; `None` is a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl Encoded {
+    /// Bytes of key and value.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// One record; its bytes are those of the section that it was read from.

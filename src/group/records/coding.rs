@@ -16,6 +16,7 @@ use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 use crate::wire::WireError;
 use crate::wire::field_writer::{TagWriter, Writer};
 use crate::wire::reader::{Format, Reader};
+use crate::wire::records::Encoded;
 
 const FLEXIBLE: Format = Format::Flexible;
 const CLASSIC: Format = Format::Classic;
@@ -35,22 +36,6 @@ const OFFSET_VERSION: i16 = 4;
 /// The one version that can say when an offset expires.
 const EXPIRING_OFFSET_VERSION: i16 = 1;
 const CLASSIC_GROUP_VERSION: i16 = 3;
-
-/// A record's key and value as they are in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
-    /// What it is about.
-    pub key: Bytes,
-    /// What holds now; `None` is a tombstone.
-    pub value: Option<Bytes>,
-}
-
-impl Encoded {
-    /// Bytes of key and value.
-    pub fn size(&self) -> usize {
-        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
 
 impl Record {
     /// Its bytes.

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::{GroupId, MemberId};
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
-pub use coding::Encoded;
 
 /// A record; a value of `None` (a tombstone) takes back what the key names.
 #[derive(Clone, Debug, PartialEq, Eq)]
