@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::api::fetch_session::FetchSessions;
 use crate::config::BrokerConfig;
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::metadata::MetadataStore;
 use crate::metadata::image::Topic;
 use crate::storage::{LogManager, PartitionLog};
@@ -24,7 +24,9 @@ pub struct Broker {
     /// The partitions' logs.
     pub logs: Arc<LogManager>,
     /// Consumer groups.
-    pub groups: GroupCoordinator,
+    pub groups: Arc<GroupCoordinator>,
+    /// Transactions.
+    pub transactions: TransactionCoordinator,
     /// Incremental fetch sessions.
     pub fetch_sessions: Mutex<FetchSessions>,
     stopping: AtomicBool,
@@ -46,8 +48,11 @@ impl Broker {
         let sessions = FetchSessions::new(config.limits.fetch_sessions);
         let metadata = Arc::new(metadata);
         let groups = GroupCoordinator::new(Arc::clone(&metadata), Arc::clone(&logs), config.clone());
+        let groups = Arc::new(groups);
+        let (known, stored) = (Arc::clone(&metadata), Arc::clone(&logs));
+        let transactions = TransactionCoordinator::new(known, stored, config.clone(), Arc::clone(&groups));
         let (fetch_sessions, stopping) = (Mutex::new(sessions), AtomicBool::new(false));
-        Self { config, metadata, logs, groups, fetch_sessions, stopping }
+        Self { config, metadata, logs, groups, transactions, fetch_sessions, stopping }
     }
 
     /// From now on nobody waits for records that are still to come: readers are answered with what is there.

@@ -1,9 +1,6 @@
 //! FindCoordinator (v0-v6): who coordinates a group or a transactional id. On one node that is this one.
 //!
 //! v1 key types, v4 several keys (KIP-699), v6 share groups (KIP-932).
-//!
-//! There are no transactions yet: TRANSACTIONAL_ID_AUTHORIZATION_FAILED is what makes every client give up at once
-//! instead of asking until its time is up; the message, which librdkafka shows, says what it is about.
 
 use std::sync::Arc;
 
@@ -24,16 +21,10 @@ const SHARE: i8 = 2;
 /// The first version with several keys.
 const BATCHED: i16 = 4;
 
-/// What a client is told that asks for transactions.
-pub const NO_TRANSACTIONS: &str = "This version of Ottla has no transactions: use a producer without transactional.id";
-
 /// Answers at once.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
     let body: FindCoordinatorRequest = decode_request(API, header.api_version, request.body.freeze())?;
-    if body.key_type == TRANSACTION {
-        tracing::warn!("{} asked for transactions: {NO_TRANSACTIONS}", request.peer.remote);
-    }
     let response = if header.api_version < BATCHED {
         single(find(broker, &request.peer, body.key_type, StrBytes::new()), header.api_version)
     } else {
@@ -52,12 +43,11 @@ fn find(broker: &Broker, peer: &Peer, key_type: i8, key: StrBytes) -> Coordinato
         answer.with_error_message(Some(sentence(message)))
     };
     match key_type {
-        GROUP => {
+        GROUP | TRANSACTION => {
             let (host, port) = address(broker, peer);
             let node = BrokerId(broker.config.node_id.0);
             answer.with_node_id(node).with_host(host).with_port(port).with_error_message(Some(StrBytes::new()))
         }
-        TRANSACTION => refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS.to_owned()),
         SHARE => refused(ErrorCode::INVALID_REQUEST, "This version of Ottla has no share groups".to_owned()),
         other => refused(ErrorCode::INVALID_REQUEST, format!("Unknown coordinator key type {other}")),
     }

@@ -1,6 +1,8 @@
 //! One file per API. A handler is a plain function that does stage one (everything that fixes order) and returns
 //! the reply, or a future of it (stage two). `table.rs` lists them.
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod consumer_group_describe;
@@ -14,7 +16,10 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
+pub mod describe_producers;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod fetch_session;
 pub mod find_coordinator;
@@ -26,6 +31,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -38,6 +44,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod txn_offset_commit;
+pub mod write_txn_markers;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -89,6 +96,9 @@ impl From<Bytes> for Response {
 /// Stage two: the answer in the making.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Refused>> + Send>>;
 
+/// Stage one in the making.
+pub type Stage = Pin<Box<dyn Future<Output = Result<Reply, Refused>> + Send>>;
+
 /// What a handler's first stage leaves to do.
 pub enum Reply {
     /// The answer is ready.
@@ -97,6 +107,8 @@ pub enum Reply {
     Later(Answer),
     /// As `Later`, for as long as the client says: of its request only so many bytes are still in memory.
     Parked(Answer, usize),
+    /// Stage one itself has to wait: the connection's next request starts after it.
+    Staged(Stage),
     /// No answer is due (acks=0).
     Nothing,
 }

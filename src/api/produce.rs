@@ -3,6 +3,8 @@
 //! v4 storage errors; v5 log start; v7 zstd; v8 record errors and messages; v9 flexible; v10 leader hints;
 //! v11-v12 transactions of KIP-890; v13 topic ids.
 
+mod verify;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,12 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ApiKey, ProduceResponse, TopicName};
 use tokio::time::{Instant, timeout_at};
 
-use super::reply::{sentence, text};
+use self::verify::{Unverified, Verdicts, Verification};
+use super::reply::{append_error, sentence, text};
 use super::{Refused, Reply, Request, Response};
 use crate::broker::{Broker, Found};
 use crate::clock;
-use crate::log::{AppendError, Appended, Origin, VerificationGuard};
+use crate::log::{AppendError, Appended, Origin};
 use crate::metadata::topic_name::is_internal;
 use crate::storage::partition_log::Durable;
 use crate::types::{Offset, PartitionIndex, TimestampMs};
@@ -57,19 +60,93 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let version = request.header.api_version;
     let correlation_id = request.header.correlation_id;
     let body = decode(version, request.body)?;
-    let (acks, timeout_ms) = (body.acks, body.timeout_ms);
     let is_admin = request.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
-    let mut outcomes = append_all(broker, version, is_admin, body);
-    match acks {
-        0 => close_on_error(&outcomes),
-        -1 => {
-            let topics = broker.metadata.settled();
-            Ok(Reply::Later(Box::pin(async move {
-                acknowledge(topics, &mut outcomes, Duration::from_millis(timeout_ms.max(0) as u64)).await;
-                Ok(respond(version, correlation_id, outcomes)?)
+    let job = Job { version, correlation_id, is_admin };
+    let verification = match refuse_whole(&body) {
+        Some(code) => Err(code),
+        None => verify::verify(broker, version, &body),
+    };
+    match verification {
+        Err(code) => job.run(broker, body, Err(code)),
+        Ok(Verification::Done(verdicts)) => job.run(broker, body, Ok(verdicts)),
+        Ok(Verification::Waits(verdicts)) => {
+            let broker = Arc::clone(broker);
+            Ok(Reply::Staged(Box::pin(async move {
+                let verdicts = verdicts.await;
+                job.run(&broker, body, Ok(verdicts))
             })))
         }
-        _ => Ok(Reply::Now(respond(version, correlation_id, outcomes)?)),
+    }
+}
+
+/// What of a request is needed to carry it out and to answer it.
+#[derive(Clone, Copy)]
+struct Job {
+    version: i16,
+    correlation_id: i32,
+    is_admin: bool,
+}
+
+impl Job {
+    /// Appends all batches, once it is known which of them may be.
+    fn run(
+        self,
+        broker: &Broker,
+        body: ProduceRequest,
+        verdicts: Result<Verdicts, ErrorCode>,
+    ) -> Result<Reply, Refused> {
+        let Self { version, correlation_id, .. } = self;
+        let (acks, timeout_ms) = (body.acks, body.timeout_ms);
+        let mut outcomes = self.append_all(broker, body, &verdicts);
+        match acks {
+            0 => close_on_error(&outcomes),
+            -1 => {
+                let topics = broker.metadata.settled();
+                Ok(Reply::Later(Box::pin(async move {
+                    acknowledge(topics, &mut outcomes, Duration::from_millis(timeout_ms.max(0) as u64)).await;
+                    Ok(respond(version, correlation_id, outcomes)?)
+                })))
+            }
+            _ => Ok(Reply::Now(respond(version, correlation_id, outcomes)?)),
+        }
+    }
+
+    fn append_all(
+        self,
+        broker: &Broker,
+        body: ProduceRequest,
+        verdicts: &Result<Verdicts, ErrorCode>,
+    ) -> Vec<TopicOutcome> {
+        let ProduceRequest { acks, topics, .. } = body;
+        let append = |topic: &TopicRef, index, records: Option<BytesMut>| {
+            let verdicts = match verdicts {
+                Ok(verdicts) => verdicts,
+                Err(code) => return Outcome::failed(index, *code),
+            };
+            let appended = find(broker, topic, index, acks, self.is_admin)
+                .map_err(|error| Outcome::failed(index, error))
+                .and_then(|found| {
+                    let guard = verdicts.of(topic, index).map_err(|error| Outcome::unverified(index, error))?;
+                    append(&found, Origin::Client { version: self.version, guard }, index, records)
+                });
+            appended.map_or_else(
+                |outcome| outcome,
+                |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
+            )
+        };
+        last_of_each(topics)
+            .into_iter()
+            // Kafka counts by partitions: a topic without any is not answered.
+            .filter(|topic| !topic.partitions.is_empty())
+            .map(|topic| TopicOutcome {
+                partitions: topic
+                    .partitions
+                    .into_iter()
+                    .map(|partition| append(&topic.topic, partition.index, partition.records))
+                    .collect(),
+                topic: topic.topic,
+            })
+            .collect()
     }
 }
 
@@ -108,37 +185,6 @@ fn close_on_error(outcomes: &[TopicOutcome]) -> Result<Reply, Refused> {
             Err(Refused::Close(format!("acks=0 and partition {} failed with {}", outcome.index, outcome.error.name())))
         }
     }
-}
-
-fn append_all(broker: &Broker, version: i16, is_admin: bool, body: ProduceRequest) -> Vec<TopicOutcome> {
-    let refusal = refuse_whole(&body);
-    let ProduceRequest { acks, transactional_id, topics, .. } = body;
-    let has_transactional_id = transactional_id.is_some();
-    let append = |topic: &TopicRef, index, records: Option<BytesMut>| {
-        if let Some(error) = refusal {
-            return Outcome::failed(index, error);
-        }
-        let appended = find(broker, topic, index, acks, is_admin)
-            .map_err(|error| Outcome::failed(index, error))
-            .and_then(|found| append(&found, version, has_transactional_id, index, records));
-        appended.map_or_else(
-            |outcome| outcome,
-            |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
-        )
-    };
-    last_of_each(topics)
-        .into_iter()
-        // Kafka counts by partitions: a topic without any is not answered.
-        .filter(|topic| !topic.partitions.is_empty())
-        .map(|topic| TopicOutcome {
-            partitions: topic
-                .partitions
-                .into_iter()
-                .map(|partition| append(&topic.topic, partition.index, partition.records))
-                .collect(),
-            topic: topic.topic,
-        })
-        .collect()
 }
 
 /// Of a partition that a request names twice, Kafka takes the last batch.
@@ -185,18 +231,12 @@ fn find(
 
 fn append(
     found: &Found,
-    version: i16,
-    has_transactional_id: bool,
+    origin: Origin,
     index: PartitionIndex,
     records: Option<BytesMut>,
 ) -> Result<(Appended, Durable), Outcome> {
     let name = &*found.topic.name;
-    let batch = records.unwrap_or_default();
-    if has_transactional_id && BatchHeader::parse(&batch).is_ok_and(|header| header.is_transactional()) {
-        // No transactional id is known to this broker yet: InitProducerId hands out none.
-        return Err(Outcome::failed(index, ErrorCode::INVALID_PRODUCER_ID_MAPPING));
-    }
-    match found.log.append(batch, Origin::Client { version, guard: VerificationGuard::NONE }, clock::now()) {
+    match found.log.append(records.unwrap_or_default(), origin, clock::now()) {
         Ok(appended) => {
             let durable = found.log.durable(appended.last_offset);
             Ok((appended, durable))
@@ -235,10 +275,14 @@ impl Outcome {
         }
     }
 
+    fn unverified(index: PartitionIndex, error: Unverified) -> Self {
+        Self { message: error.message, ..Self::failed(index, error.code) }
+    }
+
     /// As Kafka answers: errors about the batch's content tell the log's start, and only faults of single
     /// records a message.
     fn refused(index: PartitionIndex, error: AppendError, log_start_offset: Offset) -> Self {
-        let code = error_code(&error);
+        let code = append_error(&error);
         let plain = Self::failed(index, code);
         match error {
             AppendError::InvalidRecord { message, records } | AppendError::InvalidTimestamp { message, records } => {
@@ -251,24 +295,6 @@ impl Outcome {
             | AppendError::UnsupportedFormat(_) => Self { log_start_offset, ..plain },
             _ => plain,
         }
-    }
-}
-
-fn error_code(error: &AppendError) -> ErrorCode {
-    match error {
-        AppendError::Corrupt(_) => ErrorCode::CORRUPT_MESSAGE,
-        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
-        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
-        AppendError::InvalidRecord { .. } | AppendError::NotOneBatch(_) => ErrorCode::INVALID_RECORD,
-        AppendError::InvalidTimestamp { .. } => ErrorCode::INVALID_TIMESTAMP,
-        AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-        AppendError::UnsupportedFormat(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        AppendError::OutOfOrderSequence(_) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-        AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
-        AppendError::InvalidTxnState(_) => ErrorCode::INVALID_TXN_STATE,
-        AppendError::CoordinatorFenced(_) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
-        AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
-        AppendError::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Peer, Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
 use crate::group::turn::Client;
+use crate::log::AppendError;
 use crate::storage::partition_log::{Durable, FlushFailed};
 use crate::wire::header::RequestHeader;
 use crate::wire::message::encode_response;
@@ -111,6 +112,30 @@ pub fn coordinated_frame<T: Send + 'static>(
         Outcome::Now(result) => Ok(Reply::Now(frame(result)?.into())),
         Outcome::Later(result) => Ok(Reply::Later(Box::pin(async move { Ok(frame(result.await)?.into()) }))),
     }
+}
+
+/// What Kafka calls the reason for which a log refuses a batch.
+pub fn append_error(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Corrupt(_) => ErrorCode::CORRUPT_MESSAGE,
+        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::InvalidRecord { .. } | AppendError::NotOneBatch(_) => ErrorCode::INVALID_RECORD,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::INVALID_TIMESTAMP,
+        AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        AppendError::UnsupportedFormat(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        AppendError::OutOfOrderSequence(_) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        AppendError::InvalidTxnState(_) => ErrorCode::INVALID_TXN_STATE,
+        AppendError::CoordinatorFenced(_) => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
+        AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+/// The code for a producer that another has taken over from: older clients know it by an older name.
+pub fn producer_error(code: ErrorCode, knows_fenced: bool) -> ErrorCode {
+    if code == ErrorCode::PRODUCER_FENCED && !knows_fenced { ErrorCode::INVALID_PRODUCER_EPOCH } else { code }
 }
 
 /// Who asks, as groups remember it.

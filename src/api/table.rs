@@ -3,11 +3,13 @@
 use kafka_protocol::messages::ApiKey;
 
 use super::{
-    Handler, alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
-    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    Handler, add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, consumer_group_describe,
+    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources, list_groups,
+    list_offsets, list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch,
+    produce, sync_group, txn_offset_commit, write_txn_markers,
 };
 
 /// One API.
@@ -45,6 +47,11 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DeleteRecords, 0, 2, delete_records::handle),
     api(ApiKey::InitProducerId, 0, 5, init_producer_id::handle),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4, offset_for_leader_epoch::handle),
+    api(ApiKey::AddPartitionsToTxn, 0, 5, add_partitions_to_txn::handle),
+    api(ApiKey::AddOffsetsToTxn, 0, 4, add_offsets_to_txn::handle),
+    api(ApiKey::EndTxn, 0, 5, end_txn::handle),
+    api(ApiKey::WriteTxnMarkers, 1, 1, write_txn_markers::handle),
+    api(ApiKey::TxnOffsetCommit, 0, 5, txn_offset_commit::handle),
     api(ApiKey::DescribeConfigs, 1, 4, describe_configs::handle),
     api(ApiKey::AlterConfigs, 0, 2, alter_configs::handle),
     api(ApiKey::DescribeLogDirs, 1, 5, describe_log_dirs::handle),
@@ -53,6 +60,9 @@ pub const APIS: &[Api] = &[
     api(ApiKey::IncrementalAlterConfigs, 0, 1, incremental_alter_configs::handle),
     api(ApiKey::OffsetDelete, 0, 0, offset_delete::handle),
     api(ApiKey::DescribeCluster, 0, 2, describe_cluster::handle),
+    api(ApiKey::DescribeProducers, 0, 0, describe_producers::handle),
+    api(ApiKey::DescribeTransactions, 0, 0, describe_transactions::handle),
+    api(ApiKey::ListTransactions, 0, 2, list_transactions::handle),
     api(ApiKey::ConsumerGroupHeartbeat, 0, 1, consumer_group_heartbeat::handle),
     api(ApiKey::ConsumerGroupDescribe, 0, 1, consumer_group_describe::handle),
     api(ApiKey::ListConfigResources, 0, 1, list_config_resources::handle),

@@ -61,10 +61,14 @@ impl TestBroker {
 
     /// Both stages, for an answer that waits for nothing.
     pub async fn call<R: Message>(&self, version: i16, request: &R) -> R::Response {
-        let response = match self.start(version, request) {
-            Reply::Now(response) => response,
-            Reply::Later(later) | Reply::Parked(later, _) => later.await.unwrap(),
-            Reply::Nothing => panic!("no answer"),
+        let mut reply = self.start(version, request);
+        let response = loop {
+            reply = match reply {
+                Reply::Now(response) => break response,
+                Reply::Later(later) | Reply::Parked(later, _) => break later.await.unwrap(),
+                Reply::Staged(stage) => stage.await.unwrap(),
+                Reply::Nothing => panic!("no answer"),
+            };
         };
         decode::<R>(version, response)
     }

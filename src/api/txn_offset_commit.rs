@@ -13,11 +13,13 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 use kafka_protocol::messages::{ApiKey, TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::offset_commit::{Found, answer, commit};
-use super::reply::{coordinated, now};
+use super::reply::{append_error, coordinated, now};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
 use crate::coordinator::Outcome;
+use crate::coordinator::markers::NotWritten;
 use crate::group::offsets::TxnCommit;
+use crate::log::{AppendError, VerificationGuard};
 use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
@@ -30,6 +32,8 @@ const API: ApiKey = ApiKey::TxnOffsetCommit;
 const KNOWS_LOADING: i16 = 2;
 /// The first version whose sender knows of errors after which it can abort.
 const KNOWS_ABORTABLE: i16 = 4;
+/// The first version that adds the group's partition by writing to it.
+const ADDS_PARTITION: i16 = 5;
 
 /// One turn of the group; answers once the offsets are durable.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
@@ -49,14 +53,60 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     if offsets.group.is_empty() {
         return now(API, &header, &response(answer(&offsets, &topics, &Err(ErrorCode::INVALID_GROUP_ID))));
     }
-    coordinated(API, &header, txn_commit(broker, txn), move |result| {
+    coordinated(API, &header, txn_commit(broker, version, &body.transactional_id, txn), move |result| {
         response(answer(&offsets, &topics, &result.flatten().map_err(|code| told(version, code))))
     })
 }
 
-fn txn_commit(broker: &Broker, txn: TxnCommit) -> Outcome<Result<Vec<ErrorCode>, ErrorCode>> {
-    let group = Arc::clone(&txn.commit.group);
-    broker.groups.run(&group, move |shard, turn| shard.txn_commit(turn, &txn))
+/// A code for each partition, or one for all.
+type Codes = Result<Vec<ErrorCode>, ErrorCode>;
+
+/// The transaction's coordinator first, unless the transaction is open in the group's log; then the group.
+fn txn_commit(broker: &Arc<Broker>, version: i16, id: &str, txn: TxnCommit) -> Outcome<Codes> {
+    let adds = version >= ADDS_PARTITION;
+    let guard = match broker.groups.begin_verification(&txn, adds) {
+        Ok(guard) => guard,
+        Err(error) => return Outcome::Now(Ok(Err(not_written(&error)))),
+    };
+    let Some(guard) = guard else { return write(broker, txn, VerificationGuard::NONE) };
+    let partition = broker.groups.partition(&txn.commit.group).into_iter().collect();
+    let producer = (txn.producer_id, txn.producer_epoch);
+    match broker.transactions.take_part(id, producer, partition, adds) {
+        Outcome::Now(answer) => match refusal(answer.flatten()) {
+            Some(code) => Outcome::Now(Ok(Err(code))),
+            None => write(broker, txn, guard),
+        },
+        Outcome::Later(answer) => {
+            let broker = Arc::clone(broker);
+            Outcome::Later(Box::pin(async move {
+                match refusal(answer.await.flatten()) {
+                    Some(code) => Ok(Err(code)),
+                    None => write(&broker, txn, guard).wait().await,
+                }
+            }))
+        }
+    }
+}
+
+fn refusal(answer: Codes) -> Option<ErrorCode> {
+    match answer {
+        Ok(codes) => codes.into_iter().find(|code| *code != ErrorCode::NONE),
+        Err(code) => Some(code),
+    }
+}
+
+fn write(broker: &Broker, txn: TxnCommit, guard: VerificationGuard) -> Outcome<Codes> {
+    broker.groups.txn_commit(txn, guard).map(|written| written.unwrap_or_else(|error| Err(not_written(&error))))
+}
+
+fn not_written(error: &NotWritten) -> ErrorCode {
+    match error {
+        NotWritten::Gone | NotWritten::Log(AppendError::Storage(_) | AppendError::Deleted) => {
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        }
+        NotWritten::Log(error) => append_error(error),
+        NotWritten::Groups(code) => *code,
+    }
 }
 
 /// A refusal of the whole commit, as the version of the request knows it.
@@ -107,17 +157,11 @@ fn response(answer: OffsetCommitResponse) -> TxnOffsetCommitResponse {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use bytes::BytesMut;
-    use kafka_protocol::messages::GroupId;
-    use kafka_protocol::protocol::Encodable;
+    use kafka_protocol::messages::{AddOffsetsToTxnRequest, GroupId, InitProducerIdRequest, TransactionalId};
 
     use super::*;
-    use crate::api::Peer;
     use crate::api::reply::text;
-    use crate::api::test_support::{TestBroker, decode};
-    use crate::wire::header::RequestHeader;
+    use crate::api::test_support::TestBroker;
 
     fn request(group: &str, topics: &[(&str, &[i32])]) -> TxnOffsetCommitRequest {
         let partition = |index: &i32| {
@@ -129,23 +173,23 @@ mod tests {
                 .with_partitions(partitions.iter().map(partition).collect())
         };
         TxnOffsetCommitRequest::default()
+            .with_transactional_id(TransactionalId(text("id")))
             .with_group_id(GroupId(text(group)))
-            .with_producer_id(kafka_protocol::messages::ProducerId(1))
             .with_topics(topics.iter().map(topic).collect())
     }
 
+    /// A transaction begins that commits offsets of a group.
+    async fn begin(broker: &TestBroker, group: &str) -> kafka_protocol::messages::ProducerId {
+        let id = TransactionalId(text("id"));
+        let init = InitProducerIdRequest::default().with_transactional_id(Some(id.clone()));
+        let producer = broker.call(2, &init.with_transaction_timeout_ms(1000)).await.producer_id;
+        let add = AddOffsetsToTxnRequest::default().with_transactional_id(id).with_producer_id(producer);
+        assert_eq!(broker.call(3, &add.with_group_id(GroupId(text(group)))).await.error_code, 0);
+        producer
+    }
+
     async fn call(broker: &TestBroker, version: i16, request: &TxnOffsetCommitRequest) -> Vec<(String, Vec<i16>)> {
-        let mut body = BytesMut::new();
-        request.encode(&mut body, version).unwrap();
-        let header = RequestHeader { api_key: API as i16, api_version: version, correlation_id: 7, client_id: None };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
-        let peer = Arc::new(Peer { remote: address, local: address, listener: "PLAINTEXT".into() });
-        let answer = match handle(&broker.broker, Request { header, body, peer }).unwrap() {
-            Reply::Now(answer) => answer,
-            Reply::Later(answer) | Reply::Parked(answer, _) => answer.await.unwrap(),
-            Reply::Nothing => unreachable!("it is answered"),
-        };
-        let answer = decode::<TxnOffsetCommitRequest>(version, answer);
+        let answer = broker.call(version, request).await;
         let codes = |topic: TxnOffsetCommitResponseTopic| {
             let codes = topic.partitions.iter().map(|partition| partition.error_code).collect();
             (topic.name.to_string(), codes)
@@ -159,6 +203,7 @@ mod tests {
         broker.create("t", 2).await;
         let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
         let asked = request("g", &[("gone", &[0]), ("t", &[1, 2]), ("u", &[])]);
+        let asked = asked.with_producer_id(begin(&broker, "g").await);
         let expected = |code| vec![("gone".to_owned(), vec![missing]), ("t".to_owned(), vec![code, missing])];
         for version in 0..=5 {
             assert_eq!(call(&broker, version, &asked).await, expected(0), "v{version}");

@@ -155,6 +155,7 @@ async fn run(broker: Arc<Broker>, port_file: Option<&Path>) -> Result<(), ServeE
     }
     announce(&broker.config, &server);
     broker.groups.start();
+    broker.transactions.start();
     let stop = {
         let broker = Arc::clone(&broker);
         async move {

@@ -1,12 +1,11 @@
-//! From the log to the groups it tells of.
+//! From a log to what it tells of: groups, transactions.
 
-use std::sync::Arc;
-
-use super::World;
 use crate::group::records::Record;
 use crate::group::shard::Shard;
 use crate::storage::replay::{ReplayError, each_record};
 use crate::storage::{PartitionLog, StorageError};
+use crate::txn::records::Record as TransactionRecord;
+use crate::txn::shard::Shard as Transactions;
 use crate::types::{Offset, TopicPartition};
 use crate::wire::WireError;
 use crate::wire::control::EndMarker;
@@ -24,12 +23,11 @@ pub(super) enum LoadError {
     Record(Offset, WireError),
 }
 
-/// Replays the log of a partition.
-pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard, Arc<dyn PartitionLog>), LoadError> {
-    let log = world.logs.get(&partition.topic, partition.partition).ok_or(LoadError::NoTopic)??;
+/// Replays a log of `__consumer_offsets`.
+pub(super) fn groups(partition: &TopicPartition, log: &dyn PartitionLog) -> Result<Shard, LoadError> {
     let mut shard = Shard::default();
     let mut unknown = 0_usize;
-    each_record::<LoadError>(log.as_ref(), |header, offset, record| {
+    each_record::<LoadError>(log, |header, offset, record| {
         if header.is_control() {
             let marker = EndMarker::parse(record.key.unwrap_or_default(), record.value.unwrap_or_default());
             if let Some(marker) = marker.map_err(|error| LoadError::Record(offset, error))? {
@@ -45,8 +43,28 @@ pub(super) fn replay(world: &World, partition: &TopicPartition) -> Result<(Shard
         }
         Ok(())
     })?;
+    warn_of_unknown(partition, unknown);
+    Ok(shard)
+}
+
+/// Replays a log of `__transaction_state`.
+pub(super) fn transactions(partition: &TopicPartition, log: &dyn PartitionLog) -> Result<Transactions, LoadError> {
+    let mut shard = Transactions::default();
+    let mut unknown = 0_usize;
+    each_record::<LoadError>(log, |header, offset, record| {
+        let Some(key) = record.key.filter(|_| !header.is_control()) else { return Ok(()) };
+        match TransactionRecord::decode(key, record.value).map_err(|error| LoadError::Record(offset, error))? {
+            Some(record) => shard.apply(&record),
+            None => unknown += 1,
+        }
+        Ok(())
+    })?;
+    warn_of_unknown(partition, unknown);
+    Ok(shard)
+}
+
+fn warn_of_unknown(partition: &TopicPartition, unknown: usize) {
     if unknown > 0 {
         tracing::warn!("{partition} holds {unknown} records of kinds that this version of Ottla does not know");
     }
-    Ok((shard, log))
 }

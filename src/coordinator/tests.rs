@@ -15,10 +15,11 @@ use crate::api::Reply;
 use crate::api::test_support::{TestBroker, decode, poll, text};
 use crate::clock;
 use crate::group::offsets::CommitPartition;
+use crate::metadata::topic_name::CONSUMER_OFFSETS;
 use crate::storage::Durability;
 use crate::storage::faulty_disk::FaultyDisk;
 use crate::storage::partition_log::Origin;
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicId};
 use crate::wire::batch::Compression;
 use crate::wire::records::BatchBuilder;
 

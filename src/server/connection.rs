@@ -22,7 +22,7 @@ use super::receive::{BadLength, Receiver, with_scratch};
 use super::registry::{Entry, Signal};
 use super::replies::{NoReply, Replies, resident};
 use super::{Service, Shared};
-use crate::api::{Peer, Reply, Request};
+use crate::api::{Peer, Refused, Reply, Request, Stage};
 use crate::wire::WireError;
 use crate::wire::header::take_request_header;
 
@@ -50,6 +50,14 @@ enum End {
     NoReply(#[from] NoReply),
 }
 
+/// A request in its first stage.
+struct Staged {
+    api_key: i16,
+    /// What of it is booked.
+    bytes: usize,
+    stage: Stage,
+}
+
 pub(super) struct Connection<S: Service> {
     stream: TcpStream,
     shared: Arc<Shared<S>>,
@@ -59,6 +67,8 @@ pub(super) struct Connection<S: Service> {
     /// Bytes that were read while no request could start.
     unread: BytesMut,
     replies: Replies,
+    /// A request whose first stage has to wait: none starts before it.
+    staged: Option<Box<Staged>>,
     /// Request bytes booked in the memory budget, of which `booked_partial` for the frame that is half received.
     booked: usize,
     booked_partial: usize,
@@ -79,6 +89,7 @@ impl<S: Service> Connection<S> {
             receiver: Receiver::default(),
             unread: BytesMut::new(),
             replies: Replies::default(),
+            staged: None,
             booked: 0,
             booked_partial: 0,
             ticket: Ticket::default(),
@@ -94,13 +105,18 @@ impl<S: Service> Connection<S> {
         match self.entry.signal() {
             Signal::Close => return Err(End::Shutdown),
             Signal::Drain => self.end_after_replies(End::Shutdown),
-            Signal::Idle if may_read && (self.ending.is_some() || !self.replies.are_waited_for()) => {
+            Signal::Idle if may_read && (self.ending.is_some() || !self.is_waited_for()) => {
                 return Err(End::Idle);
             }
             Signal::Stalled if may_read && self.receiver.is_partial() => return Err(End::Stalled),
             Signal::None | Signal::Idle | Signal::Stalled => {}
         }
         Ok(())
+    }
+
+    /// Whether the client waits for an answer that is not there yet.
+    fn is_waited_for(&self) -> bool {
+        self.staged.is_some() || self.replies.are_waited_for()
     }
 
     fn end_after_replies(&mut self, end: End) {
@@ -138,9 +154,29 @@ impl<S: Service> Connection<S> {
         }
     }
 
+    /// Goes on with a first stage that had to wait; whether it is over.
+    fn poll_staged(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(staged) = &mut self.staged else { return false };
+        let polled = catch_unwind(AssertUnwindSafe(|| staged.stage.as_mut().poll(cx)));
+        let (api_key, bytes) = (staged.api_key, staged.bytes);
+        let reply = match polled {
+            Ok(Poll::Pending) => return false,
+            Ok(Poll::Ready(reply)) => Ok(reply),
+            Err(payload) => Err(payload),
+        };
+        self.staged = None;
+        self.queue(cx, api_key, bytes, reply);
+        true
+    }
+
+    /// Whether another request may start.
+    fn may_start(&self) -> bool {
+        self.ending.is_none() && self.staged.is_none() && self.replies.have_room()
+    }
+
     /// Reads and starts requests; whether anything moved.
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.ending.is_some() || !self.replies.have_room() {
+        if !self.may_start() {
             return Ok(false);
         }
         if !self.unread.is_empty() {
@@ -199,7 +235,7 @@ impl<S: Service> Connection<S> {
 
     /// Starts the requests in these bytes, as long as there is room for more; returns how many bytes are left.
     fn start_requests(&mut self, cx: &mut Context<'_>, mut input: &[u8]) -> usize {
-        while !input.is_empty() && self.ending.is_none() && self.replies.have_room() {
+        while !input.is_empty() && self.may_start() {
             match self.receiver.feed(&mut input, self.shared.limits.request_max_bytes, &self.shared.pool) {
                 Ok(Some(frame)) => self.start(cx, frame),
                 Ok(None) => {}
@@ -212,7 +248,7 @@ impl<S: Service> Connection<S> {
 
     /// Stage one of a request.
     fn start(&mut self, cx: &mut Context<'_>, mut frame: BytesMut) {
-        let mut bytes = frame.capacity();
+        let bytes = frame.capacity();
         self.book(bytes);
         self.shared.memory.end_overdraft(&mut self.ticket);
         let header = match take_request_header(&mut frame) {
@@ -225,6 +261,17 @@ impl<S: Service> Connection<S> {
         let api_key = header.api_key;
         let request = Request { header, body: frame, peer: Arc::clone(&self.peer) };
         let reply = catch_unwind(AssertUnwindSafe(|| self.shared.service.call(request)));
+        self.queue(cx, api_key, bytes, reply);
+    }
+
+    /// Takes over what the first stage of a request left to do.
+    fn queue(
+        &mut self,
+        cx: &mut Context<'_>,
+        api_key: i16,
+        mut bytes: usize,
+        reply: std::thread::Result<Result<Reply, Refused>>,
+    ) {
         let queued = match reply {
             Ok(Ok(Reply::Now(response))) => {
                 self.replies.push_ready(api_key, bytes, resident(response));
@@ -237,6 +284,11 @@ impl<S: Service> Connection<S> {
                 // From here on only these are booked, and given back when the reply leaves.
                 bytes = holds;
                 self.replies.push_later(cx, api_key, bytes, answer)
+            }
+            Ok(Ok(Reply::Staged(stage))) => {
+                // Something moved, so that it is polled before the connection sleeps.
+                self.staged = Some(Box::new(Staged { api_key, bytes, stage }));
+                Ok(())
             }
             Ok(Ok(Reply::Nothing)) => {
                 self.unbook(bytes);
@@ -280,7 +332,10 @@ impl<S: Service> Connection<S> {
         }
         for _ in 0..TURN {
             let moved = match self.poll_replies(cx) {
-                Ok(sent) => self.poll_requests(cx).map(|read| sent | read),
+                Ok(sent) => {
+                    let started = self.poll_staged(cx);
+                    self.poll_requests(cx).map(|read| sent | started | read)
+                }
                 Err(end) => Err(end),
             };
             match moved {
@@ -288,7 +343,7 @@ impl<S: Service> Connection<S> {
                 Ok(true) => {}
                 Ok(false) if self.replies.can_send() => return Poll::Pending,
                 Ok(false) => match self.ending.take() {
-                    Some(end) if self.replies.are_sent() => return Poll::Ready(*end),
+                    Some(end) if self.replies.are_sent() && self.staged.is_none() => return Poll::Ready(*end),
                     ending => {
                         self.ending = ending;
                         return Poll::Pending;
