@@ -17,7 +17,7 @@ use super::{Peer, Refused, Reply, Request, Response};
 use crate::broker::{Broker, Found};
 use crate::clock;
 use crate::storage::disk::FileSlice;
-use crate::storage::partition_log::{LogOffsets, ReadBound, ReadError, ReadResult};
+use crate::storage::partition_log::{AbortedTransaction, LogOffsets, ReadBound, ReadError, ReadResult};
 use crate::types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use crate::wire::ErrorCode;
 use crate::wire::fetch::{FetchResponse, FetchedPartition, FetchedTopic, NodeEndpoint, StoredBytes, encode};
@@ -203,9 +203,9 @@ impl Pass {
             let room = left.min(position.max_bytes.saturating_sub(held));
             let ask = Ask { from: progress.next, room, at_least_one: self.bytes == 0 };
             match read_partition(broker, plan, key, position, ask, watcher) {
-                Ok(Read::Records(result)) => {
+                Ok(Read::Records(result, aborted)) => {
                     self.urgent |= result.is_full && room == left;
-                    self.urgent |= !progress.extend(plan, result);
+                    self.urgent |= !progress.extend(plan, result, &aborted);
                 }
                 Ok(Read::Diverging(diverging, offsets)) => {
                     let nothing = ReadResult { records: None, next_offset: progress.next, offsets, is_full: false };
@@ -237,10 +237,17 @@ impl Progress {
     }
 
     /// Adds what was read next; `false` when it does not lie behind what is there, because a new segment began.
-    fn extend(&mut self, plan: &Plan, result: ReadResult) -> bool {
+    fn extend(&mut self, plan: &Plan, result: ReadResult, aborted: &[AbortedTransaction]) -> bool {
         let next = result.next_offset;
         self.is_full = result.is_full;
         let mut fetched = fetched(plan, self.fetched.index, result);
+        if let Some(known) = &mut fetched.aborted {
+            // Those that began before were told of with the records that are there: all had ended by then.
+            let told_below = if self.held() > 0 { self.next } else { Offset(0) };
+            *known = self.fetched.aborted.take().unwrap_or_default();
+            let new = aborted.iter().filter(|new| new.first_offset >= told_below);
+            known.extend(new.map(|new| (new.producer_id, new.first_offset)));
+        }
         let follows = match (self.fetched.records.take(), fetched.records.take()) {
             (Some(mut held), Some(more)) => {
                 let follows = held.is_followed_by(&more);
@@ -263,7 +270,8 @@ impl Progress {
 
 /// What a partition gave.
 enum Read {
-    Records(ReadResult),
+    /// For `read_committed` with the transactions among them that do not count.
+    Records(ReadResult, Vec<AbortedTransaction>),
     Diverging((LeaderEpoch, Offset), LogOffsets),
 }
 
@@ -311,8 +319,15 @@ fn read_partition(
     if let Some(diverging) = divergence(&found, position)? {
         return Ok(Read::Diverging(diverging, found.log.offsets()));
     }
-    let result = found.log.read(ask.from, ask.room, plan.bound, ask.at_least_one);
-    Ok(Read::Records(result.map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?))
+    let read = || -> Result<Read, ReadError> {
+        let result = found.log.read(ask.from, ask.room, plan.bound, ask.at_least_one)?;
+        let aborted = match plan.bound {
+            ReadBound::LastStable => found.log.aborted_transactions(ask.from, result.next_offset)?,
+            ReadBound::HighWatermark | ReadBound::LogEnd => Vec::new(),
+        };
+        Ok(Read::Records(result, aborted))
+    };
+    Ok(read().map_err(|error| read_error_code(&found.topic.name, key.partition, &error))?)
 }
 
 /// Where the reader's history leaves ours, if it told its last epoch (KIP-595).

@@ -553,3 +553,6 @@ fn check_sequence(entry: Option<&ProducerEntry>, header: &BatchHeader) -> Result
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod transaction_tests;

@@ -15,7 +15,7 @@ use super::disk::Disk;
 use super::faulty_disk::FaultyDisk;
 use super::log_manager::{Durability, LogManager, StorageConfig};
 use super::memory_disk::MemoryDisk;
-use super::partition_log::{PartitionLog, ReadBound, ReadError};
+use super::partition_log::{AbortedTransaction, PartitionLog, ReadBound, ReadError};
 use super::state::FlushState;
 use super::test_support::*;
 use crate::log::Origin;
@@ -154,6 +154,14 @@ impl Writer {
         let found = read(log, Offset(0), 700).unwrap();
         assert!(found.iter().all(|(offset, record)| self.all.get(offset) == Some(record)), "nothing changes");
         assert_eq!(self.table(&found), self.table(&self.all));
+        // Whoever goes by the index finds the same.
+        let last_stable = log.offsets().last_stable.0;
+        let committed: Found = committed_batches(log, Offset(0), 700).iter().flat_map(|batch| records(batch)).collect();
+        let stable = |all: &Found| {
+            let below = all.range(..last_stable).filter(|(offset, _)| !self.aborted.contains(offset));
+            below.map(|(offset, record)| (*offset, record.clone())).collect::<Found>()
+        };
+        assert_eq!(committed, stable(&found));
         found
     }
 }
@@ -655,15 +663,10 @@ fn readers_are_told_of_an_aborted_transaction_as_long_as_its_records_may_be_read
     let data = Step::Write { producer: Some(1), records: vec![(1, true)], codec: 0 };
     writer.write(log.as_ref(), &data).unwrap();
     let marker = writer.write(log.as_ref(), &Step::End { producer: 1, commit: false }).unwrap();
-    // Kafka's index of the segment, with this transaction and one that is long gone.
-    let entry = |marker: Offset| {
-        let fields = [1_i64, 0, marker.0, marker.0 + 1];
-        [&[0_u8; 2][..], &fields.map(i64::to_be_bytes).concat()].concat()
-    };
+    let entry = [&[0_u8; 2][..], &[1, 0, marker.0, marker.0 + 1].map(i64::to_be_bytes).concat()].concat();
+    let told = AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(0) };
     let path = Path::new(FOLDER).join("00000000000000000000.txnindex");
-    let known = [entry(Offset(0)), entry(marker)].concat();
-    disk.open(&path).unwrap().write_all_at(&known, 0).unwrap();
-    for expected in [Some(entry(marker)), None] {
+    for expected in [true, false] {
         // Its last batch is another one by now.
         writer.write(log.as_ref(), &data).unwrap();
         writer.write(log.as_ref(), &Step::End { producer: 1, commit: true }).unwrap();
@@ -673,7 +676,9 @@ fn readers_are_told_of_an_aborted_transaction_as_long_as_its_records_may_be_read
         clean_all(&manager, 1);
         writer.check(log.as_ref());
         let kept = super::checkpoint::read_file(&disk, &path).unwrap();
-        assert_eq!(kept, expected, "then no record of it is left");
+        assert_eq!(kept, expected.then(|| entry.clone()), "then no record of it is left");
+        let end = log.offsets().last_stable;
+        assert_eq!(log.aborted_transactions(Offset(0), end).unwrap(), if expected { vec![told] } else { vec![] });
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) mod test_support;
 pub mod time_index;
 mod timestamps;
 mod transaction_index;
+#[cfg(test)]
+mod transaction_tests;
 mod workers;
 
 pub use cleaner::CleanerSettings;

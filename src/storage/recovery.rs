@@ -1,6 +1,8 @@
 //! Opening a partition's folder: after a clean stop by looking at its end, after a crash by scanning what lies past
 //! the recovery point, cutting a torn tail and rebuilding what was in memory (rule 32).
 
+mod aborted;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -22,7 +24,7 @@ use super::state::{ActiveTail, FlushState, Recent, SegmentState, State, Watchers
 use super::swap;
 use crate::log::config::LogConfig;
 use crate::log::leader_epochs::LeaderEpochs;
-use crate::log::producer_state::ProducerStates;
+use crate::log::producer_state::{ProducerSnapshotEntry, ProducerStates};
 use crate::types::{LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition};
 
 /// `partition.metadata`: which topic the folder belongs to.
@@ -48,7 +50,14 @@ struct Listing {
     segments: Vec<Offset>,
     /// Offsets of producer snapshots, ascending.
     snapshots: Vec<Offset>,
+    /// Base offsets of segments with an offset index, ascending.
+    offset_indexes: Vec<Offset>,
+    /// Base offsets of segments with a transaction index, ascending.
+    transaction_indexes: Vec<Offset>,
 }
+
+/// The producers of a partition, and the offset at which the log ended then.
+type Snapshot = (Offset, Vec<ProducerSnapshotEntry>);
 
 /// The log as it is put together.
 struct Loader<'a> {
@@ -176,6 +185,7 @@ fn load(shared: &Arc<Shared>, opening: &Opening, folder: Prepared) -> Result<(St
     let log_start = checkpointed_start.max(first);
     let recovery_point = checkpoints.recovery_point(&opening.name).unwrap_or_default().max(first);
 
+    loader.repair_aborted(&listing, log_start, if opening.clean { Offset(i64::MAX) } else { recovery_point })?;
     let waits = shared.durability.waits_for_disk(&opening.config);
     let found_clean = opening.clean && loader.walk_tail()?;
     if !found_clean {
@@ -204,15 +214,22 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, ScanError> {
     let mut listing = Listing::default();
     let mut indexes = Vec::new();
     for path in disk.read_dir(dir)? {
-        match parse_file_name(&path) {
-            Some((base, ".log")) => listing.segments.push(base),
-            Some((offset, ".snapshot")) => listing.snapshots.push(offset),
-            Some((base, ".index" | ".timeindex" | ".txnindex")) => indexes.push((base, path)),
+        let Some((base, suffix)) = parse_file_name(&path) else { continue };
+        match suffix {
+            ".log" => listing.segments.push(base),
+            ".snapshot" => listing.snapshots.push(base),
+            ".index" => listing.offset_indexes.push(base),
+            ".txnindex" => listing.transaction_indexes.push(base),
             _ => {}
         }
+        if matches!(suffix, ".index" | ".timeindex" | ".txnindex") {
+            indexes.push((base, path));
+        }
     }
-    listing.segments.sort_unstable();
-    listing.snapshots.sort_unstable();
+    let Listing { segments, snapshots, offset_indexes, transaction_indexes } = &mut listing;
+    for offsets in [segments, snapshots, offset_indexes, transaction_indexes] {
+        offsets.sort_unstable();
+    }
     for (base, path) in indexes {
         if listing.segments.binary_search(&base).is_err() {
             disk.remove_file(&path)?;
@@ -278,6 +295,11 @@ impl<'a> Loader<'a> {
         self.segments.first().map(|first| first.segment.base()).unwrap_or_default()
     }
 
+    /// The segment that holds `offset`, or would.
+    fn segment_for(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|state| state.segment.base() <= offset).saturating_sub(1)
+    }
+
     fn interval(&self) -> u64 {
         self.opening.config.index_interval_bytes
     }
@@ -320,7 +342,7 @@ impl<'a> Loader<'a> {
         let known = self.restore_snapshot(recovery_point, snapshots)?.unwrap_or(log_start);
         let start = known.min(recovery_point);
         self.log_end = self.first_base();
-        let begin = self.segments.partition_point(|state| state.segment.base() <= start).saturating_sub(1);
+        let begin = self.segment_for(start);
         let mut at = begin;
         let mut whole = true;
         while at < self.segments.len() {
@@ -419,7 +441,7 @@ impl<'a> Loader<'a> {
     fn take(&mut self, segment: &Segment, scanner: &Scanner<'_>, found: &Found, from: Offset) -> io::Result<()> {
         let header = &found.header;
         self.log_end = header.next_offset();
-        if header.base_offset >= from
+        if header.last_offset() >= from
             && let Some(aborted) = self.producers.apply(header, scanner.control(found)?, self.opening.now)
         {
             segment.enter_aborted(aborted);
@@ -433,14 +455,20 @@ impl<'a> Loader<'a> {
 
     /// Restores the newest readable snapshot at or below `until`; its offset.
     fn restore_snapshot(&mut self, until: Offset, snapshots: &[Offset]) -> Result<Option<Offset>, ScanError> {
-        for offset in snapshots.iter().rev().filter(|offset| **offset <= until) {
+        let Some((offset, entries)) = self.newest_snapshot(until, snapshots)? else { return Ok(None) };
+        self.producers.restore(&entries, offset, self.opening.now);
+        Ok(Some(offset))
+    }
+
+    /// The newest readable snapshot at or below `until`, and its offset. One from before the first segment is of no
+    /// use: what happened in between is gone, and a transaction that ended there would be open for ever.
+    fn newest_snapshot(&self, until: Offset, snapshots: &[Offset]) -> Result<Option<Snapshot>, ScanError> {
+        let usable = self.first_base()..=until;
+        for offset in snapshots.iter().rev().filter(|offset| usable.contains(offset)) {
             let path = self.opening.dir.join(file_name(*offset, ".snapshot"));
             let bytes = read_file(self.disk.as_ref(), &path)?.unwrap_or_default();
             match producer_snapshot::decode(&bytes) {
-                Ok(entries) => {
-                    self.producers.restore(&entries, *offset, self.opening.now);
-                    return Ok(Some(*offset));
-                }
+                Ok(entries) => return Ok(Some((*offset, entries))),
                 Err(error) => tracing::warn!("{} is left out: {error}", path.display()),
             }
         }
@@ -454,7 +482,7 @@ impl<'a> Loader<'a> {
         let Some(mut next) = self.restore_snapshot(end, snapshots)? else { return Ok(()) };
         next = next.max(log_start);
         let interval = self.interval();
-        let begin = self.segments.partition_point(|state| state.segment.base() <= next).saturating_sub(1);
+        let begin = self.segment_for(next);
         for state in self.segments.iter().skip(begin) {
             if next >= end {
                 break;
@@ -462,7 +490,7 @@ impl<'a> Loader<'a> {
             let mut position = state.segment.with_index(state.size, interval, |index| index.position_for(next))?;
             let mut scanner = Scanner::new(state.segment.log()?.as_ref(), state.size);
             while let Some(found) = scanner.header(position)? {
-                if found.header.base_offset >= next {
+                if found.header.last_offset() >= next {
                     self.producers.apply(&found.header, scanner.control(&found)?, self.opening.now);
                 }
                 position = found.end();

@@ -9,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::checkpoint::replace_file;
 use super::disk::{Disk, DiskFile};
 use super::scan::{Found, ScanError, Scanner};
 use super::segment_index::SegmentIndex;
-use super::transaction_index::TransactionIndex;
+use super::transaction_index::{self, TransactionIndex};
 use crate::log::producer_state::Aborted;
 use crate::types::{Offset, TimestampMs};
 
@@ -174,6 +175,19 @@ impl Segment {
             closed => closed.insert(TransactionIndex::open(Arc::clone(&self.disk), self.path(".txnindex"))?),
         };
         action(open)
+    }
+
+    /// Puts another transaction index in the place of what is there: a crash leaves one of the two.
+    pub fn replace_aborted(&self, entries: &[Aborted]) -> io::Result<()> {
+        let mut index = self.aborted.lock();
+        let path = self.path(".txnindex");
+        if entries.is_empty() {
+            self.disk.remove_file(&path)?;
+        } else {
+            replace_file(self.disk.as_ref(), &path, &transaction_index::encode_all(entries))?;
+        }
+        *index = None;
+        Ok(())
     }
 
     /// Adds an entry to the transaction index, which must be open: appending to it fails for no reason then.

@@ -34,7 +34,7 @@ fn decode(entry: &[u8; ENTRY]) -> io::Result<Aborted> {
     let mut fields = entry.as_slice();
     let version = fields.get_i16();
     if version != VERSION {
-        return Err(damaged(format!("an entry of version {version}, only {VERSION} is known")));
+        return Err(damaged(&format!("an entry of version {version}, only {VERSION} is known")));
     }
     Ok(Aborted {
         producer_id: ProducerId(fields.get_i64()),
@@ -50,7 +50,7 @@ fn marker(entry: &[u8; ENTRY]) -> Offset {
     Offset(field.try_get_i64().unwrap_or(i64::MAX))
 }
 
-fn damaged(what: String) -> io::Error {
+fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the transaction index holds {what}"))
 }
 
@@ -63,13 +63,19 @@ pub(super) struct TransactionIndex {
     file: Option<IndexFile<ENTRY>>,
     /// Entries for which no file could be created yet.
     waiting: Vec<Aborted>,
+    /// The file ended within an entry.
+    was_torn: bool,
 }
 
 impl TransactionIndex {
     /// Opens the index if its file is there. What is left of an entry at its end is cut off.
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
-        let file = if disk.exists(&path) { Some(open_file(disk.as_ref(), &path)?) } else { None };
-        Ok(Self { disk, path, file, waiting: Vec::new() })
+        if !disk.exists(&path) {
+            return Ok(Self { disk, path, file: None, waiting: Vec::new(), was_torn: false });
+        }
+        let was_torn = disk.file_len(&path)? % ENTRY as u64 != 0;
+        let file = Some(open_file(disk.as_ref(), &path)?);
+        Ok(Self { disk, path, file, waiting: Vec::new(), was_torn })
     }
 
     /// Adds an entry behind all others. What the disk does not take waits in memory: an entry must not get lost.
@@ -119,6 +125,23 @@ impl TransactionIndex {
     /// All entries.
     pub fn all(&self) -> io::Result<Vec<Aborted>> {
         self.entries_from(Offset(i64::MIN))?.collect()
+    }
+
+    /// Whether this can be the index of the segment that holds the offsets from `base` to `end`.
+    pub fn check(&self, base: Offset, end: Offset) -> io::Result<()> {
+        if self.was_torn {
+            return Err(damaged("half an entry"));
+        }
+        let mut expected = base;
+        for aborted in self.entries_from(Offset(i64::MIN))? {
+            let aborted = aborted?;
+            let Aborted { first_offset, last_offset, .. } = aborted;
+            if first_offset.0 < 0 || first_offset >= last_offset || last_offset < expected || last_offset >= end {
+                return Err(damaged(&format!("{aborted:?}, where a marker within {expected}..{end} was expected")));
+            }
+            expected = last_offset.plus(1);
+        }
+        Ok(())
     }
 
     /// Forgets what is said of markers at or after `offset`.

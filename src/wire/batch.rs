@@ -24,9 +24,9 @@ pub(super) const CODEC: i16 = 0x07;
 /// Attribute bit 3: LogAppendTime.
 pub(super) const LOG_APPEND_TIME: i16 = 0x08;
 /// Attribute bit 4: part of a transaction.
-pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(crate) const TRANSACTIONAL: i16 = 0x10;
 /// Attribute bit 5: a control batch.
-pub(super) const CONTROL: i16 = 0x20;
+pub(crate) const CONTROL: i16 = 0x20;
 /// Attribute bit 6: the base timestamp is a delete horizon.
 const DELETE_HORIZON: i16 = 0x40;
 

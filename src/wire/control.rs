@@ -3,7 +3,7 @@
 //! The record's key is a version and a type, its value a version and the epoch of the coordinator that ended the
 //! transaction. As Kafka does, a later version is read as far as the first one goes.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::WireError;
 use super::batch::{BatchHeader, CONTROL, TRANSACTIONAL};
@@ -42,11 +42,16 @@ impl EndMarker {
         Ok(Some(Self { commit, coordinator_epoch: value.i32()? }))
     }
 
+    /// Key and value of its record.
     fn encode(self) -> ([u8; 4], [u8; 6]) {
-        let kind = if self.commit { COMMIT } else { ABORT };
-        let ([a, b], [c, d]) = (VERSION.to_be_bytes(), kind.to_be_bytes());
-        let [e, f, g, h] = self.coordinator_epoch.to_be_bytes();
-        ([a, b, c, d], [a, b, e, f, g, h])
+        let (mut key, mut value) = ([0; 4], [0; 6]);
+        let mut fields = key.as_mut_slice();
+        fields.put_i16(VERSION);
+        fields.put_i16(if self.commit { COMMIT } else { ABORT });
+        let mut fields = value.as_mut_slice();
+        fields.put_i16(VERSION);
+        fields.put_i32(self.coordinator_epoch);
+        (key, value)
     }
 }
 

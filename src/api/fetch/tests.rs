@@ -10,7 +10,8 @@ use super::super::test_support::{TestBroker, decode, poll, text};
 use super::*;
 use crate::metadata::decide::Decision;
 use crate::metadata::records::{MetadataRecord, PartitionChange};
-use crate::storage::test_support::{CLIENT, plain, values};
+use crate::storage::partition_log::Origin;
+use crate::storage::test_support::{CLIENT, in_transaction, marker, plain, values};
 use crate::types::TimestampMs;
 
 fn request(topics: &[(&str, i64)], min_bytes: i32, max_bytes: i32) -> FetchRequest {
@@ -186,4 +187,79 @@ async fn a_partition_that_is_asked_for_twice_is_read_once() {
     append(&broker, "t", "second");
     let answer = broker.call(12, &request(&[("t", 0), ("t", 1)], 1, 10_000)).await;
     assert_eq!(read(&answer), [["second"]]);
+}
+
+/// A batch within a transaction; the broker writes it, so that nobody asks for a coordinator.
+fn transactional(broker: &TestBroker, producer: i64, value: &str) -> usize {
+    let batch = in_transaction(&[value], producer, 0, 0);
+    let size = batch.len();
+    broker.log("t", 0).append(batch, Origin::Broker, TimestampMs(1)).unwrap();
+    size
+}
+
+fn end(broker: &TestBroker, producer: i64, commit: bool) {
+    let origin = Origin::Marker { transaction_version: 1 };
+    broker.log("t", 0).append(marker(producer, 0, commit, 0), origin, TimestampMs(1)).unwrap();
+}
+
+fn committed(topics: &[(&str, i64)], min_bytes: i32, max_bytes: i32) -> FetchRequest {
+    request(topics, min_bytes, max_bytes).with_isolation_level(1)
+}
+
+/// Producer and first offset of each aborted transaction that the first partition tells of.
+fn aborted(answer: &Sent) -> Option<Vec<(i64, i64)>> {
+    let aborted = answer.responses[0].partitions[0].aborted_transactions.as_ref();
+    aborted.map(|all| all.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset)).collect())
+}
+
+#[tokio::test]
+async fn committed_readers_wait_for_the_end_of_a_transaction_and_learn_of_those_that_do_not_count() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    append(&broker, "t", "0");
+    let size = transactional(&broker, 1, "1");
+    transactional(&broker, 2, "2");
+    append(&broker, "t", "3");
+    let mut reply = waiting(broker.start(12, &committed(&[("t", 1)], 1, 10_000)));
+    assert!(poll(&mut reply).is_pending(), "nothing is decided");
+    end(&broker, 2, true);
+    assert!(poll(&mut reply).is_pending(), "the first is open still");
+    end(&broker, 1, false);
+    let answer = ended(poll(&mut reply));
+    assert_eq!(answer.responses[0].partitions[0].last_stable_offset, 6);
+    assert_eq!(aborted(&answer), Some(vec![(1, 1)]));
+    assert_eq!(values(answer.responses[0].partitions[0].records.as_ref().unwrap()).len(), 5);
+    // What is returned decides: of the rest the next fetch tells.
+    let tell = |offset: i64, max: usize| {
+        let request = committed(&[("t", offset)], 0, max as i32);
+        let broker = &broker;
+        async move { aborted(&broker.call(12, &request).await) }
+    };
+    assert_eq!(tell(0, 1).await, Some(vec![]));
+    assert_eq!(tell(1, size).await, Some(vec![(1, 1)]));
+    assert_eq!(tell(3, 1).await, Some(vec![(1, 1)]), "its marker is still to come");
+    assert_eq!(tell(6, 1000).await, Some(vec![]), "nothing to read");
+    let uncommitted = broker.call(12, &request(&[("t", 0)], 1, 10_000)).await;
+    assert_eq!(aborted(&uncommitted), None);
+    assert_eq!(values(uncommitted.responses[0].partitions[0].records.as_ref().unwrap()).len(), 6);
+}
+
+#[tokio::test]
+async fn a_long_poll_of_a_committed_reader_tells_of_each_aborted_transaction_once() {
+    let broker = TestBroker::new();
+    broker.create("t", 1).await;
+    let size = transactional(&broker, 1, "first");
+    transactional(&broker, 2, "second");
+    end(&broker, 2, false);
+    end(&broker, 1, false);
+    let mut reply = waiting(broker.start(12, &committed(&[("t", 0)], 100 * size as i32, 100 * size as i32)));
+    assert!(poll(&mut reply).is_pending());
+    transactional(&broker, 1, "third");
+    assert!(poll(&mut reply).is_pending());
+    end(&broker, 1, false);
+    assert!(poll(&mut reply).is_pending());
+    broker.broker.stop_waiting();
+    let answer = ended(poll(&mut reply));
+    assert_eq!(aborted(&answer), Some(vec![(2, 1), (1, 0), (1, 4)]));
+    assert_eq!(values(answer.responses[0].partitions[0].records.as_ref().unwrap()).len(), 6);
 }
