@@ -18,7 +18,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::table::APIS;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
-use crate::metadata::bootstrap::{GROUP_VERSION, METADATA_VERSION};
+use crate::metadata::bootstrap::{GROUP_VERSION, METADATA_VERSION, TRANSACTION_VERSION};
 use crate::wire::ErrorCode;
 use crate::wire::message::{decode_request, encode_response};
 
@@ -28,7 +28,7 @@ const FLEXIBLE: i16 = 3;
 const ZERO_FEATURES: i16 = 4;
 
 /// Feature names with the lowest and highest level that works here, by name.
-const FEATURES: &[(&str, i16, i16)] = &[(GROUP_VERSION, 0, 1), (METADATA_VERSION, 7, 30)];
+const FEATURES: &[(&str, i16, i16)] = &[(GROUP_VERSION, 0, 1), (METADATA_VERSION, 7, 30), (TRANSACTION_VERSION, 0, 2)];
 
 /// Answers at once.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn only_listed_features_are_finalized() {
-        let levels = [("group.version", 1), ("metadata.version", 29), ("transaction.version", 2)];
+        let levels = [("group.version", 1), ("metadata.version", 29), ("share.version", 1)];
         let found = finalized(&levels.map(|(name, level)| (name.to_owned(), level)).into());
         let found = found.iter().map(|key| (&*key.name, key.min_version_level, key.max_version_level));
         assert_eq!(found.collect::<Vec<_>>(), [("group.version", 1, 1), ("metadata.version", 29, 29)]);

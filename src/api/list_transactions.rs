@@ -2,7 +2,6 @@
 //!
 //! v1 how long a transaction is open (KIP-994); v2 a pattern for the ids (KIP-1152).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_transactions_response::TransactionState;
@@ -31,12 +30,10 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         return now(API, &header, &ListTransactionsResponse::default().with_error_code(code.0));
     }
     let (known, unknown): (Vec<_>, Vec<_>) = body.state_filters.into_iter().partition(|name| State::is_known(name));
+    let is_filtered = !(known.is_empty() && unknown.is_empty());
     let filter = Filter {
         producers: body.producer_id_filters.iter().map(|id| ProducerId(id.0)).collect(),
-        states: match known.is_empty() && unknown.is_empty() {
-            true => None,
-            false => Some(known.iter().map(|name| name.as_str().to_owned()).collect::<BTreeSet<_>>()),
-        },
+        states: is_filtered.then(|| known.iter().map(|name| name.as_str().to_owned()).collect()),
         longer_than_ms: if header.api_version >= 1 { body.duration_filter } else { -1 },
     };
     let outcomes = broker.transactions.run_all(move |shard, turn| shard.list(turn, &filter));

@@ -67,13 +67,13 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         None => verify::verify(broker, version, &body),
     };
     match verification {
-        Err(code) => job.run(broker, body, Err(code)),
-        Ok(Verification::Done(verdicts)) => job.run(broker, body, Ok(verdicts)),
+        Err(code) => job.run(broker, body, &Err(code)),
+        Ok(Verification::Done(verdicts)) => job.run(broker, body, &Ok(verdicts)),
         Ok(Verification::Waits(verdicts)) => {
             let broker = Arc::clone(broker);
             Ok(Reply::Staged(Box::pin(async move {
                 let verdicts = verdicts.await;
-                job.run(&broker, body, Ok(verdicts))
+                job.run(&broker, body, &Ok(verdicts))
             })))
         }
     }
@@ -93,11 +93,11 @@ impl Job {
         self,
         broker: &Broker,
         body: ProduceRequest,
-        verdicts: Result<Verdicts, ErrorCode>,
+        verdicts: &Result<Verdicts, ErrorCode>,
     ) -> Result<Reply, Refused> {
         let Self { version, correlation_id, .. } = self;
         let (acks, timeout_ms) = (body.acks, body.timeout_ms);
-        let mut outcomes = self.append_all(broker, body, &verdicts);
+        let mut outcomes = self.append_all(broker, body, verdicts);
         match acks {
             0 => close_on_error(&outcomes),
             -1 => {

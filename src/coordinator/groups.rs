@@ -30,6 +30,9 @@ use crate::types::{Offset, PartitionIndex, Sequence, TopicId, TopicPartition};
 use crate::wire::ErrorCode;
 use crate::wire::records::BatchBuilder;
 
+/// What a commit of offsets comes to: a code for each partition, or one for all.
+pub type CommitCodes = Result<Vec<ErrorCode>, ErrorCode>;
+
 /// The coordinator of all groups.
 pub struct GroupCoordinator {
     world: Arc<World>,
@@ -89,11 +92,7 @@ impl GroupCoordinator {
     }
 
     /// TxnOffsetCommit: the offsets are pending until the transaction ends.
-    pub fn txn_commit(
-        &self,
-        txn: TxnCommit,
-        guard: VerificationGuard,
-    ) -> Outcome<Result<Result<Vec<ErrorCode>, ErrorCode>, NotWritten>> {
+    pub fn txn_commit(&self, txn: TxnCommit, guard: VerificationGuard) -> Outcome<Result<CommitCodes, NotWritten>> {
         match shard_of(&self.shards, &txn.commit.group) {
             Some(shard) => shard.run(move |live| live.txn_commit(&txn, guard)),
             None => Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)),
@@ -162,6 +161,9 @@ pub(super) struct GroupShard {
     /// Tells it from the one that was there before an append failed.
     load: u64,
 }
+
+/// The shard is another one.
+pub(super) struct Gone;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Released, ErrorCode>> + Send>>;
 
@@ -266,7 +268,7 @@ impl GroupShard {
         &mut self,
         txn: &TxnCommit,
         guard: VerificationGuard,
-    ) -> Result<Told<Result<Result<Vec<ErrorCode>, ErrorCode>, NotWritten>>, AppendError> {
+    ) -> Result<Told<Result<CommitCodes, NotWritten>>, AppendError> {
         let refused = |error| Ok(Told { result: Err(NotWritten::Log(error)), durable: None });
         match self.log.begin_verification(txn.producer_id, txn.producer_epoch, Sequence::NONE, false) {
             Ok(Some(now)) if now != guard => {
@@ -314,12 +316,16 @@ impl GroupShard {
         self.log.append(batch, origin, now.wall).map(|_| ())
     }
 
-    /// When the next timer is due: the task of the timers sleeps until then. Nothing where it is another shard's task.
-    pub(super) fn next_timer(&mut self, load: u64) -> Option<Option<Steady>> {
-        (self.load == load).then(|| {
-            self.wakes = self.timers.next();
-            self.wakes
-        })
+    /// When the next timer is due: the task of the timers sleeps until then.
+    ///
+    /// # Errors
+    /// The task is that of another load, and ends.
+    pub(super) fn next_timer(&mut self, load: u64) -> Result<Option<Steady>, Gone> {
+        if self.load != load {
+            return Err(Gone);
+        }
+        self.wakes = self.timers.next();
+        Ok(self.wakes)
     }
 
     fn wakes_too_late(&self) -> bool {

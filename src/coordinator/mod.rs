@@ -162,3 +162,5 @@ fn steady_now() -> Steady {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;

@@ -14,7 +14,7 @@ use crate::txn::shard::{EXPIRED_AT_ONCE, Shard as Transactions};
 /// Fires the timers of a shard for as long as it is there.
 pub(super) async fn run(shard: Arc<Running<GroupShard>>, load: u64) {
     loop {
-        let Some(next) = shard.with_live(|live| live.next_timer(load)).flatten() else { return };
+        let Some(Ok(next)) = shard.with_live(|live| live.next_timer(load)) else { return };
         let due = async {
             match next {
                 // tidy: may sleep: this is the clock that timers wait for

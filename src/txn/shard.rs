@@ -158,9 +158,8 @@ impl Shard {
         if current.state.is_prepared() {
             return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
         }
-        let code = |partition| match current.partitions.contains(partition) {
-            true => ErrorCode::NONE,
-            false => ErrorCode::TRANSACTION_ABORTABLE,
+        let code = |partition| {
+            if current.partitions.contains(partition) { ErrorCode::NONE } else { ErrorCode::TRANSACTION_ABORTABLE }
         };
         Ok(partitions.iter().map(code).collect())
     }

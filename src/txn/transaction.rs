@@ -179,6 +179,7 @@ impl Transaction {
     }
 
     /// As [`Self::initialized`] when no epoch is left: another producer id.
+    #[must_use]
     pub fn rotated(&self, producer: ProducerId, keeps_last: bool, timeout_ms: i32, now: TimestampMs) -> Self {
         let last_epoch = if keeps_last { self.epoch } else { ProducerEpoch::NONE };
         Self { producer, epoch: ProducerEpoch(0), last_epoch, ..self.step(now).begun(timeout_ms) }
@@ -189,6 +190,7 @@ impl Transaction {
     }
 
     /// More partitions belong to it; the first begin it.
+    #[must_use]
     pub fn with_partitions(
         &self,
         added: impl IntoIterator<Item = TopicPartition>,
@@ -202,6 +204,7 @@ impl Transaction {
     }
 
     /// It is decided. `next_producer` takes over where the epochs of this one are used up (KIP-890).
+    #[must_use]
     pub fn prepared(
         &self,
         commit: bool,
@@ -217,10 +220,11 @@ impl Transaction {
         } else {
             (self.epoch, self.last_epoch)
         };
-        Self { state, start, epoch, last_epoch, client_version, next_producer, ..self.step(now) }
+        Self { next_producer, epoch, last_epoch, state, start, client_version, ..self.step(now) }
     }
 
     /// Its producer is shut out: nobody is told of the epoch that it has now.
+    #[must_use]
     pub fn fenced(&self) -> Self {
         Self { epoch: self.fencing_epoch(), last_epoch: ProducerEpoch::NONE, ..self.clone() }
     }
@@ -230,6 +234,7 @@ impl Transaction {
     }
 
     /// All markers are written.
+    #[must_use]
     pub fn completed(&self, now: TimestampMs) -> Self {
         let commits = self.state.commits() == Some(true);
         let state = if commits { State::CompleteCommit } else { State::CompleteAbort };
