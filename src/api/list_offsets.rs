@@ -157,3 +157,6 @@ fn partition_response(
         .with_timestamp(found.timestamp.0);
     if version < FIRST_WITH_LEADER_EPOCH { response } else { response.with_leader_epoch(found.leader_epoch.0) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,6 +259,47 @@ fn five_batches_per_producer_are_recognised_even_after_a_restart() {
 }
 
 #[test]
+fn a_transaction_is_seen_when_it_is_committed_and_told_of_when_it_is_not() {
+    let id = ProducerId(9);
+    for place in places() {
+        let mut manager = place.open();
+        let mut log = place.log(&manager, small_segments());
+        let mut committed = Vec::new();
+        for n in 0..40_i16 {
+            let (epoch, commit) = (ProducerEpoch(n), n % 3 == 0);
+            let unverified = log.append(in_transaction(&["x"], 9, n, 0), CLIENT, TimestampMs(1));
+            assert!(matches!(unverified, Err(AppendError::InvalidTxnState(_))));
+            let guard = log.begin_verification(id, epoch, Sequence(0), true).unwrap().unwrap();
+            let origin = Origin::Client { version: 12, guard };
+            let first = log.append(in_transaction(&["a", "b"], 9, n, 0), origin, TimestampMs(1)).unwrap();
+            assert_eq!(log.begin_verification(id, epoch, Sequence(2), true), Ok(None));
+            let base = first.base_offset;
+            assert!(log.append(in_transaction(&["a", "b"], 9, n, 0), CLIENT, TimestampMs(1)).unwrap().duplicate);
+            log.append(in_transaction(&["c"], 9, n, 2), CLIENT, TimestampMs(1)).unwrap();
+            log.append(plain(&["between"], 1), CLIENT, TimestampMs(1)).unwrap();
+            assert_eq!(log.offsets().last_stable, base);
+            let [open] = log.producers()[..] else { panic!() };
+            assert_eq!((open.producer_id, open.epoch, open.transaction_start), (id, epoch, Some(base)));
+            let marker = marker(9, n + 1, commit, 3);
+            let end = log.append(marker, Origin::Marker { transaction_version: 2 }, TimestampMs(1)).unwrap();
+            wait(log.durable(end.last_offset)).unwrap();
+            assert_eq!(log.offsets().last_stable, end.last_offset.plus(1));
+            let values = ["a", "b", "c", "between"].into_iter().enumerate().filter(|(at, _)| commit || *at == 3);
+            committed.extend(values.map(|(at, value)| (base.0 + at as i64, value.to_owned())));
+            if n % 10 == 9 && place.durability != Durability::Memory {
+                drop(log);
+                manager.close().unwrap();
+                manager = place.open();
+                log = place.log(&manager, small_segments());
+            }
+            assert_eq!(committed_values(log.as_ref(), Offset(0), 500), committed);
+        }
+        let [known] = log.producers()[..] else { panic!() };
+        assert_eq!((known.epoch, known.coordinator_epoch, known.transaction_start), (ProducerEpoch(40), 3, None));
+    }
+}
+
+#[test]
 fn a_watcher_is_told_of_what_becomes_visible() {
     for place in places() {
         let manager = place.open();

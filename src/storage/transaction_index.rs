@@ -167,3 +167,115 @@ fn open_file(disk: &dyn Disk, path: &Path) -> io::Result<IndexFile<ENTRY>> {
 pub(super) fn encode_all(entries: &[Aborted]) -> Vec<u8> {
     entries.iter().flat_map(encode).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::memory_disk::MemoryDisk;
+
+    const PATH: &str = "/t-0/00000000000000000000.txnindex";
+
+    fn aborted(first: i64, last: i64, stable: i64) -> Aborted {
+        Aborted {
+            producer_id: ProducerId(first),
+            first_offset: Offset(first),
+            last_offset: Offset(last),
+            last_stable_offset: Offset(stable),
+        }
+    }
+
+    fn open(disk: &Arc<MemoryDisk>) -> TransactionIndex {
+        TransactionIndex::open(Arc::clone(disk) as Arc<dyn Disk>, PATH.into()).unwrap()
+    }
+
+    fn disk() -> Arc<MemoryDisk> {
+        let disk = Arc::new(MemoryDisk::new());
+        disk.create_dir_all(Path::new("/t-0")).unwrap();
+        disk
+    }
+
+    #[test]
+    fn entries_are_kafkas() {
+        let mut expected = vec![0, 0];
+        expected.extend([1_i64, 1, 7, 5].map(i64::to_be_bytes).concat());
+        assert_eq!(encode_all(&[aborted(1, 7, 5)]), expected);
+        assert_eq!(decode(expected.as_chunks().0.first().unwrap()).unwrap(), aborted(1, 7, 5));
+    }
+
+    #[test]
+    fn what_cannot_be_true_is_found() {
+        let check = |bytes: &[u8]| {
+            let disk = disk();
+            disk.open(Path::new(PATH)).unwrap().write_all_at(bytes, 0).unwrap();
+            open(&disk).check(Offset(10), Offset(50)).map_err(|error| error.kind())
+        };
+        let of = |entries: &[Aborted]| check(&encode_all(entries));
+        let damaged = Err(io::ErrorKind::InvalidData);
+        assert_eq!(of(&[aborted(1, 10, 5), aborted(20, 49, 5)]), Ok(()));
+        assert_eq!(of(&[aborted(1, 9, 5)]), damaged, "a marker before the segment");
+        assert_eq!(of(&[aborted(1, 50, 5)]), damaged, "or after it");
+        assert_eq!(of(&[aborted(1, 20, 5), aborted(2, 20, 5)]), damaged, "one marker ends one transaction");
+        assert_eq!(of(&[aborted(20, 20, 5)]), damaged, "a marker is no record");
+        assert_eq!(check(&[0; ENTRY]), damaged, "room that nothing was written to");
+        assert_eq!(check(&[1; ENTRY]), damaged, "another version");
+        let torn = encode_all(&[aborted(1, 20, 5), aborted(2, 30, 5)]);
+        assert_eq!(check(torn.get(..ENTRY + 5).unwrap()), damaged);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Entries in the file, in memory, and both, over several pages.
+        #[test]
+        fn readers_are_told_what_a_walk_over_all_would_tell_them(
+            steps in prop::collection::vec((1..4_i64, 1..30_i64, 0..20_i64), 0..400),
+            written in any::<prop::sample::Index>(),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+            from in 0..500_i64,
+            length in 0..100_i64,
+        ) {
+            let (mut all, mut last) = (Vec::new(), 0);
+            for (step, back, open) in steps {
+                last += step;
+                let first = (last - back).max(0).min(last - 1);
+                all.push(aborted(first, last, (last + 1 - open).max(0)));
+            }
+            // As in a log, no transaction that ends later begins in what is stable.
+            let mut later = Offset(i64::MAX);
+            for entry in all.iter_mut().rev() {
+                entry.last_stable_offset = entry.last_stable_offset.min(later);
+                later = entry.last_stable_offset.min(entry.first_offset);
+            }
+            let disk = disk();
+            let mut index = open(&disk);
+            for (at, entry) in all.iter().enumerate() {
+                index.append(*entry);
+                if at == written.index(all.len()) {
+                    index.write().unwrap();
+                }
+            }
+            if let Some(cut) = cut {
+                let offset = Offset(cut.index(last as usize + 1) as i64);
+                index.truncate_to(offset).unwrap();
+                all.retain(|entry| entry.last_offset < offset);
+            }
+            let (from, to) = (Offset(from), Offset(from + length));
+            let expected: Vec<_> =
+                all.iter().filter(|entry| entry.last_offset >= from && entry.first_offset < to).copied().collect();
+            for _ in 0..2 {
+                prop_assert_eq!(&index.all().unwrap(), &all);
+                let mut found = Vec::new();
+                let is_complete = index.collect(from, to, &mut found).unwrap();
+                prop_assert_eq!(&found, &expected);
+                prop_assert_eq!(is_complete, all.iter().any(|entry| entry.last_offset >= from && entry.last_stable_offset >= to));
+                index.check(Offset(0), Offset(i64::MAX)).unwrap();
+                index.write().unwrap();
+                index = open(&disk);
+            }
+            prop_assert_eq!(disk.exists(Path::new(PATH)), last > 0);
+        }
+    }
+}

@@ -357,6 +357,51 @@ proptest! {
     }
 }
 
+/// Segments of three transactional producers that Apache Kafka wrote, without offset indexes.
+fn kafkas_folder(with_transaction_indexes: bool, clean: bool) -> (FaultyDisk, BTreeMap<PathBuf, Vec<u8>>) {
+    let disk = FaultyDisk::new();
+    disk.create_dir_all(Path::new(FOLDER)).unwrap();
+    let mut indexes = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/kafka-4.3.1/tx-0");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let (name, bytes) = (path.file_name().unwrap(), std::fs::read(&path).unwrap());
+        let target = Path::new(FOLDER).join(name);
+        let is_index = target.extension().is_some_and(|extension| extension == "txnindex");
+        if is_index {
+            indexes.insert(target.clone(), bytes.clone());
+        }
+        if !is_index || with_transaction_indexes {
+            disk.open(&target).unwrap().write_all_at(&bytes, 0).unwrap();
+        }
+    }
+    if clean {
+        disk.open(Path::new("/data/.kafka_cleanshutdown")).unwrap();
+    }
+    (disk, indexes)
+}
+
+#[test]
+fn kafkas_indexes_are_told_from_its_log_to_the_byte() {
+    for (with_indexes, clean) in [(true, true), (false, true), (true, false), (false, false)] {
+        let (disk, kafkas) = kafkas_folder(with_indexes, clean);
+        let (manager, log) = open(&disk, Durability::Fsync).unwrap();
+        let offsets = log.offsets();
+        assert_eq!((offsets.last_stable, offsets.log_end), (Offset(129), Offset(144)));
+        let mut told = log.aborted_transactions(Offset(0), offsets.log_end).unwrap();
+        assert_eq!(told.len(), 23);
+        // Offsets as Kafka's index has them: the second field of each entry.
+        let first = |entry: &[u8]| Offset(i64::from_be_bytes(entry[10..18].try_into().unwrap()));
+        let expected = kafkas.values().flat_map(|bytes| bytes.chunks(34).map(first));
+        assert!(told.drain(..).map(|aborted| aborted.first_offset).eq(expected));
+        drop(log);
+        manager.close().unwrap();
+        for (path, bytes) in &kafkas {
+            assert_eq!(super::checkpoint::read_file(&disk, path).unwrap().as_ref(), Some(bytes), "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn an_index_that_finds_no_room_waits_in_memory() {
     let disk = FaultyDisk::new();
@@ -453,6 +498,47 @@ fn a_transaction_whose_first_records_are_deleted_is_open_still() {
     assert_eq!(log.offsets().last_stable, Offset(50));
     history.append(log.as_ref(), 31).unwrap();
     history.check(log.as_ref(), 32, 100);
+}
+
+#[test]
+fn a_transaction_that_ended_in_what_was_deleted_is_not_open_again() {
+    let disk = FaultyDisk::new();
+    let (manager, log) = open(&disk, Durability::Os).unwrap();
+    let mut ops = vec![Op::Write { producer: None, records: 1 }, Op::Write { producer: Some(1), records: 2 }];
+    ops.push(Op::End { producer: 1, commit: true });
+    ops.extend([Op::Write { producer: None, records: 3 }; 30]);
+    let history = History { ops };
+    for at in 0..2 {
+        history.append(log.as_ref(), at).unwrap();
+    }
+    // An orderly stop leaves a snapshot that tells of the transaction. No other one follows.
+    manager.close().unwrap();
+    drop((log, manager));
+    disk.fail_creations(Some(".snapshot"));
+    let (manager, log) = open(&disk, Durability::Os).unwrap();
+    for at in 2..33 {
+        history.append(log.as_ref(), at).unwrap();
+    }
+    log.delete_records(Offset(60)).unwrap();
+    drop((log, manager));
+    assert!(disk.exists(&Path::new(FOLDER).join("00000000000000000003.snapshot")));
+    let (_manager, log) = open(&disk.restart(), Durability::Os).unwrap();
+    history.check(log.as_ref(), 33, 100);
+}
+
+#[test]
+fn a_batch_that_holds_the_logs_start_begins_its_transaction() {
+    let history =
+        History { ops: vec![Op::Write { producer: Some(1), records: 3 }, Op::End { producer: 1, commit: false }] };
+    let disk = FaultyDisk::new();
+    let (manager, log) = open(&disk, Durability::Fsync).unwrap();
+    for at in 0..2 {
+        history.append(log.as_ref(), at).unwrap();
+    }
+    log.delete_records(Offset(1)).unwrap();
+    drop((log, manager));
+    let (_manager, log) = open(&disk.restart(), Durability::Fsync).unwrap();
+    history.check(log.as_ref(), 2, 100);
 }
 
 #[test]
