@@ -219,6 +219,66 @@ async fn requests_without_an_answer_do_not_disturb_the_order() {
     }
 }
 
+/// A request whose first stage waits until it is told to go on.
+fn staged(request: Request, receive: oneshot::Receiver<()>) -> Result<Reply, Refused> {
+    Ok(Reply::Staged(Box::pin(async move {
+        receive.await.unwrap();
+        echo(request)
+    })))
+}
+
+#[tokio::test]
+async fn a_request_starts_when_the_first_stage_of_the_one_before_is_over() {
+    let (send_waiting, mut waiting) = mpsc::channel(10);
+    let server = serve(Limits::default(), move |request| {
+        let (send, receive) = oneshot::channel::<()>();
+        send_waiting.try_send((request.header.correlation_id, send)).unwrap();
+        staged(request, receive)
+    });
+    let mut client = server.connect().await;
+    let stream: Vec<u8> = (0..5).flat_map(|id| request(id, b"x")).collect();
+    client.write_all(&stream).await.unwrap();
+    // The last one is there in spite of a client that has nothing more to say.
+    client.shutdown().await.unwrap();
+    for id in 0..5 {
+        let (started, go_on) = waiting.recv().await.unwrap();
+        assert_eq!(started, id);
+        assert!(waiting.try_recv().is_err(), "{} started before {id} was through", id + 1);
+        go_on.send(()).unwrap();
+        assert_eq!(read_answer(&mut client).await.0, id);
+    }
+    assert_eq!(read_end(&mut client).await, b"");
+}
+
+#[tokio::test]
+async fn what_a_waiting_first_stage_comes_to_is_what_any_comes_to() {
+    let server = serve(Limits::default(), |request| {
+        let id = request.header.correlation_id;
+        Ok(Reply::Staged(Box::pin(async move {
+            tokio::task::yield_now().await;
+            match id {
+                1 => Ok(Reply::Nothing),
+                2 => Ok(Reply::Later(Box::pin(async move { Ok(answer_bytes(id, b"later").into()) }))),
+                3 => Ok(Reply::Staged(Box::pin(async move { echo(request) }))),
+                4 => Err(Refused::Close("as asked".to_owned())),
+                5 => panic!("stage one panics on purpose"),
+                _ => echo(request),
+            }
+        })))
+    });
+    let mut client = server.connect().await;
+    let stream: Vec<u8> = [0, 1, 2, 3, 4, 0].into_iter().flat_map(|id| request(id, b"x")).collect();
+    client.write_all(&stream).await.unwrap();
+    for id in [0, 2, 3] {
+        assert_eq!(read_answer(&mut client).await.0, id);
+    }
+    assert_eq!(read_end(&mut client).await, b"", "refused");
+    let mut client = server.connect().await;
+    client.write_all(&[request(0, b"x"), request(5, b"x")].concat()).await.unwrap();
+    assert_eq!(read_answer(&mut client).await.0, 0);
+    assert_eq!(read_end(&mut client).await, b"", "panicked");
+}
+
 #[tokio::test]
 async fn a_client_that_has_sent_all_it_had_still_gets_its_answers() {
     let (send_waiting, mut waiting) = mpsc::channel(1);
