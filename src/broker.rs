@@ -9,6 +9,7 @@ use crate::api::fetch_session::FetchSessions;
 use crate::config::BrokerConfig;
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::metadata::MetadataStore;
+use crate::metadata::bootstrap::GROUP_VERSION;
 use crate::metadata::image::Topic;
 use crate::storage::{LogManager, PartitionLog};
 use crate::types::{LeaderEpoch, Offset, PartitionIndex};
@@ -65,6 +66,11 @@ impl Broker {
     /// Whether the broker is about to stop. Ask after [`PartitionLog::watch`], or a stop may be missed.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether members may use the consumer protocol: the cluster's `group.version` can take it back (KIP-848).
+    pub fn has_consumer_protocol(&self) -> bool {
+        self.metadata.image().feature(GROUP_VERSION) > 0
     }
 
     /// A partition by its topic's name, or the code that says why not.

@@ -15,6 +15,7 @@ use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatu
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::reply::{now, settled};
 use super::table::APIS;
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
@@ -22,6 +23,7 @@ use crate::metadata::bootstrap::{GROUP_VERSION, METADATA_VERSION, TRANSACTION_VE
 use crate::wire::ErrorCode;
 use crate::wire::message::{decode_request, encode_response};
 
+const API: ApiKey = ApiKey::ApiVersions;
 /// The first version that carries the client's software and the features.
 const FLEXIBLE: i16 = 3;
 /// The first version that carries features whose lowest version is 0.
@@ -30,33 +32,32 @@ const ZERO_FEATURES: i16 = 4;
 /// Feature names with the lowest and highest level that works here, by name.
 const FEATURES: &[(&str, i16, i16)] = &[(GROUP_VERSION, 0, 1), (METADATA_VERSION, 7, 30), (TRANSACTION_VERSION, 0, 2)];
 
-/// Answers at once.
+/// Answers at once, but for features while a change of the metadata is not durable yet.
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> {
     let header = request.header;
-    let software: ApiVersionsRequest = decode_request(ApiKey::ApiVersions, header.api_version, request.body.freeze())?;
+    let software: ApiVersionsRequest = decode_request(API, header.api_version, request.body.freeze())?;
     let named = is_software(&software.client_software_name) && is_software(&software.client_software_version);
-    let response = if header.api_version < FLEXIBLE {
-        supported(header.api_version)
-    } else if named {
+    let response = supported(header.api_version);
+    if header.api_version < FLEXIBLE {
+        return now(API, &header, &response);
+    }
+    if !named {
+        return now(API, &header, &ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0));
+    }
+    let response = {
         let image = broker.metadata.image();
-        // Where in the metadata log this broker registered: what is finalized was so by then.
-        let epoch = image.broker(broker.config.node_id).map_or(-1, |registered| registered.epoch);
-        supported(header.api_version)
-            .with_finalized_features_epoch(epoch)
-            .with_finalized_features(finalized(image.features()))
-    } else {
-        ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.0)
+        // Clients take features for newer than those that they know where this number is higher.
+        response.with_finalized_features_epoch(image.end().0).with_finalized_features(finalized(image.features()))
     };
-    let frame = encode_response(ApiKey::ApiVersions, header.api_version, header.correlation_id, &response)?;
-    Ok(Reply::Now(frame.into()))
+    settled(broker, API, &header, response)
 }
 
 /// The answer to a version that is not supported.
 pub fn unsupported(correlation_id: i32) -> Result<Reply, Refused> {
-    let own = APIS.iter().filter(|api| api.key == ApiKey::ApiVersions);
+    let own = APIS.iter().filter(|api| api.key == API);
     let own = own.map(|api| range(api.key, api.min, api.max)).collect();
     let response = ApiVersionsResponse::default().with_error_code(ErrorCode::UNSUPPORTED_VERSION.0).with_api_keys(own);
-    Ok(Reply::Now(encode_response(ApiKey::ApiVersions, 0, correlation_id, &response)?.into()))
+    Ok(Reply::Now(encode_response(API, 0, correlation_id, &response)?.into()))
 }
 
 fn supported(version: i16) -> ApiVersionsResponse {

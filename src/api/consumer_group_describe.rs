@@ -25,8 +25,12 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let version = header.api_version;
     let body: ConsumerGroupDescribeRequest = decode_request(API, version, request.body.freeze())?;
     let operations = if body.include_authorized_operations { GROUP_OPERATIONS } else { NO_OPERATIONS };
+    let supported = broker.has_consumer_protocol();
     let describe = |id: &GroupId| {
         let group = id.to_string();
+        if !supported {
+            return Outcome::Now(Err(ErrorCode::UNSUPPORTED_VERSION));
+        }
         if group.is_empty() {
             return Outcome::Now(Err(ErrorCode::INVALID_GROUP_ID));
         }

@@ -9,6 +9,8 @@ use kafka_protocol::messages::{ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGr
 use super::reply::{client, coordinated, sentence};
 use super::{Refused, Reply, Request};
 use crate::broker::Broker;
+use crate::coordinator::Outcome;
+use crate::wire::ErrorCode;
 use crate::wire::message::decode_request;
 
 const API: ApiKey = ApiKey::ConsumerGroupHeartbeat;
@@ -19,7 +21,11 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let header = request.header;
     let body: ConsumerGroupHeartbeatRequest = decode_request(API, header.api_version, request.body.freeze())?;
     let group = body.group_id.to_string();
-    let outcome = broker.groups.run(&group, move |shard, turn| shard.consumer_heartbeat(turn, &client, &body));
+    let outcome = if broker.has_consumer_protocol() {
+        broker.groups.run(&group, move |shard, turn| shard.consumer_heartbeat(turn, &client, &body))
+    } else {
+        Outcome::Now(Err(ErrorCode::UNSUPPORTED_VERSION))
+    };
     coordinated(API, &header, outcome, |result| match result {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => ConsumerGroupHeartbeatResponse::default()

@@ -44,6 +44,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod txn_offset_commit;
+pub mod update_features;
 pub mod write_txn_markers;
 
 use std::future::Future;

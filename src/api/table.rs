@@ -9,7 +9,7 @@ use super::{
     describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat,
     incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources, list_groups,
     list_offsets, list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch,
-    produce, sync_group, txn_offset_commit, write_txn_markers,
+    produce, sync_group, txn_offset_commit, update_features, write_txn_markers,
 };
 
 /// One API.
@@ -59,6 +59,7 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2, delete_groups::handle),
     api(ApiKey::IncrementalAlterConfigs, 0, 1, incremental_alter_configs::handle),
     api(ApiKey::OffsetDelete, 0, 0, offset_delete::handle),
+    api(ApiKey::UpdateFeatures, 0, 2, update_features::handle),
     api(ApiKey::DescribeCluster, 0, 2, describe_cluster::handle),
     api(ApiKey::DescribeProducers, 0, 0, describe_producers::handle),
     api(ApiKey::DescribeTransactions, 0, 0, describe_transactions::handle),

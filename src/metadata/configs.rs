@@ -315,6 +315,34 @@ fn check_min_insync_replicas(
     }
 }
 
+/// With eligible leader replicas, how many must be in sync is one value for the cluster (KIP-966): at first the one that
+/// the broker was started with.
+pub(super) fn cluster_min_insync_replicas(context: Context<'_>) -> MetadataRecord {
+    let value = Layers::at_start(&context.config.start).get(MIN_INSYNC_REPLICAS).unwrap_or("1").to_owned();
+    min_insync_replicas(String::new(), Some(value))
+}
+
+/// What is written when eligible leader replicas are switched on: the cluster's value, where there is none, and the
+/// end of every broker's own.
+pub(super) fn tie_min_insync_replicas(context: Context<'_>) -> Vec<MetadataRecord> {
+    let has = |overrides: Option<&Overrides>| overrides.is_some_and(|own| own.contains_key(MIN_INSYNC_REPLICAS));
+    let missing = !has(context.image.overrides(&Resource::all_brokers()));
+    let brokers = context.image.configured().filter(|(resource, overrides)| {
+        resource.kind == ResourceType::BROKER && !resource.name.is_empty() && has(Some(*overrides))
+    });
+    let removed = brokers.map(|(resource, _)| min_insync_replicas(resource.name.clone(), None));
+    missing.then(|| cluster_min_insync_replicas(context)).into_iter().chain(removed).collect()
+}
+
+fn min_insync_replicas(broker: String, value: Option<String>) -> MetadataRecord {
+    MetadataRecord::Config {
+        resource_type: ResourceType::BROKER.0,
+        resource_name: broker,
+        name: MIN_INSYNC_REPLICAS.to_owned(),
+        value,
+    }
+}
+
 fn invalid_request(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::INVALID_REQUEST, message)
 }

@@ -11,7 +11,7 @@ use super::records::{
     BrokerRegistrationChange, MetadataRecord, PartitionChange, PartitionRecord, RegisterBroker, Support,
 };
 use super::topic_name;
-use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
+use crate::types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 
 /// Settings of one resource, by name.
 pub type Overrides = BTreeMap<String, String>;
@@ -134,6 +134,7 @@ pub struct Image {
     kept: BTreeMap<&'static str, usize>,
     partitions: usize,
     topics_version: u64,
+    end: Offset,
 }
 
 impl Image {
@@ -197,6 +198,16 @@ impl Image {
     /// The finalized features, with their levels.
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.features
+    }
+
+    /// The offset of the last record of the log that the image knows of.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Tells the image how far it was brought.
+    pub fn brought_to(&mut self, end: Offset) {
+        self.end = end;
     }
 
     /// The level of a feature; 0 where it is off.

@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod configs;
 pub mod decide;
+pub mod features;
 pub mod image;
 pub mod internal_topics;
 pub mod producer_ids;

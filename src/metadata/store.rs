@@ -225,6 +225,7 @@ impl MetadataStore {
             for record in &records {
                 image.apply(record)?;
             }
+            image.brought_to(last);
         }
         let durable = self.log.durable(last);
         self.carry_out(&records);

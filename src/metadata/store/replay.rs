@@ -62,6 +62,7 @@ pub fn replay(log: &dyn PartitionLog) -> Result<Replayed, ReplayError> {
         }
         replay.record(record).map_err(|error| ReplayError::Apply(offset, error))
     })?;
-    let (image, open_transaction) = replay.finish();
+    let (mut image, open_transaction) = replay.finish();
+    image.brought_to(log.offsets().log_end.plus(-1));
     Ok(Replayed { image, open_transaction, removed })
 }
