@@ -71,7 +71,7 @@ fn refused((code, message): (ErrorCode, String)) -> UpdateFeaturesResponse {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use kafka_protocol::messages::{
         ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, GroupId,

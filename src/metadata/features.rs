@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn whatever_is_written_can_be_read_again() {
         let image = new_image();
-        for (name, _) in image.features() {
+        for name in image.features().keys() {
             for (level, kind) in (-1..40).flat_map(|level| [(level, UP), (level, SAFE), (level, UNSAFE)]) {
                 for (name, level) in outcome(&image, &[(name, level, kind)]).unwrap_or_default() {
                     assert!(supported(&name).unwrap().contains(&level), "{name} {level}");
