@@ -3,21 +3,30 @@
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, ResponseHeader, ResponseKind,
-    TopicName, TransactionalId,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest, DescribeProducersRequest,
+    DescribeTransactionsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, GroupId,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, ListTransactionsRequest,
+    MetadataRequest, ProduceRequest, ProducerId, ResponseHeader, ResponseKind, TopicName, TransactionalId,
+    TxnOffsetCommitRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use ottla_compat::{Broker, Settings, probe};
@@ -303,6 +312,55 @@ fn sample(key: ApiKey, version: i16, topic: &str) -> Option<Bytes> {
         }
         ApiKey::FindCoordinator if version < 4 => {
             coded(version, &FindCoordinatorRequest::default().with_key(text("g")))
+        }
+        _ => transactional_sample(key, version, topic),
+    }
+}
+
+/// [`sample`], of the APIs of transactions.
+fn transactional_sample(key: ApiKey, version: i16, topic: &str) -> Option<Bytes> {
+    let (name, id) = (|| topic_name(topic), || TransactionalId(text("id")));
+    match key {
+        ApiKey::AddPartitionsToTxn => {
+            let topic = AddPartitionsToTxnTopic::default().with_name(name()).with_partitions(vec![0]);
+            let request = AddPartitionsToTxnRequest::default();
+            if version < 4 {
+                let request = request.with_v3_and_below_transactional_id(id());
+                return coded(version, &request.with_v3_and_below_topics(vec![topic]));
+            }
+            let transaction = AddPartitionsToTxnTransaction::default().with_transactional_id(id());
+            coded(version, &request.with_transactions(vec![transaction.with_topics(vec![topic])]))
+        }
+        ApiKey::AddOffsetsToTxn => {
+            let request = AddOffsetsToTxnRequest::default().with_transactional_id(id());
+            coded(version, &request.with_group_id(GroupId(text("g"))))
+        }
+        ApiKey::EndTxn => coded(version, &EndTxnRequest::default().with_transactional_id(id()).with_committed(true)),
+        ApiKey::TxnOffsetCommit => {
+            let partition = TxnOffsetCommitRequestPartition::default();
+            let topic = TxnOffsetCommitRequestTopic::default().with_name(name()).with_partitions(vec![partition]);
+            let request = TxnOffsetCommitRequest::default().with_transactional_id(id()).with_topics(vec![topic]);
+            coded(version, &request.with_group_id(GroupId(text("g"))))
+        }
+        ApiKey::WriteTxnMarkers => {
+            let topic = WritableTxnMarkerTopic::default().with_name(name()).with_partition_indexes(vec![0]);
+            let marker = WritableTxnMarker::default().with_producer_id(ProducerId(7)).with_topics(vec![topic]);
+            coded(version, &WriteTxnMarkersRequest::default().with_markers(vec![marker]))
+        }
+        ApiKey::DescribeProducers => {
+            let topic = TopicRequest::default().with_name(name()).with_partition_indexes(vec![0]);
+            coded(version, &DescribeProducersRequest::default().with_topics(vec![topic]))
+        }
+        ApiKey::DescribeTransactions => {
+            coded(version, &DescribeTransactionsRequest::default().with_transactional_ids(vec![id()]))
+        }
+        ApiKey::ListTransactions => {
+            let request = ListTransactionsRequest::default().with_state_filters(vec![text("Ongoing")]);
+            coded(version, &request.with_producer_id_filters(vec![ProducerId(7)]))
+        }
+        ApiKey::UpdateFeatures => {
+            let update = FeatureUpdateKey::default().with_feature(text("group.version")).with_max_version_level(1);
+            coded(version, &UpdateFeaturesRequest::default().with_feature_updates(vec![update]))
         }
         _ => None,
     }
