@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -150,7 +150,9 @@ impl GroupCoordinator {
 
 /// A shard of groups that was replayed.
 pub(super) struct GroupShard {
-    running: Arc<Running<Self>>,
+    world: Arc<World>,
+    /// What holds it.
+    running: Weak<Running<Self>>,
     shard: Shard,
     timers: Timers,
     log: Arc<dyn PartitionLog>,
@@ -174,7 +176,8 @@ impl Live for GroupShard {
 
     fn load(running: &Arc<Running<Self>>, log: Arc<dyn PartitionLog>, load: u64) -> Result<Self, LoadError> {
         Ok(Self {
-            running: Arc::clone(running),
+            world: Arc::clone(&running.world),
+            running: Arc::downgrade(running),
             shard: load::groups(&running.partition(), log.as_ref())?,
             timers: Timers::default(),
             log,
@@ -209,7 +212,7 @@ impl GroupShard {
     ) -> Result<Told<T>, AppendError> {
         let now = Now { wall: clock::now(), steady: steady_now() };
         let (result, records, transaction, released) = {
-            let world = &self.running.world;
+            let world = &self.world;
             let image = world.metadata.image();
             let config = world.config.groups_now(decide::dynamic(&image, world.config.node_id));
             let mut turn = Turn {
@@ -233,8 +236,10 @@ impl GroupShard {
                 let _ = waiting.send((released, unsettled(self.log.as_ref())));
             }
         }
-        if self.wakes_too_late() {
-            self.running.happened.notify_one();
+        if self.wakes_too_late()
+            && let Some(running) = self.running.upgrade()
+        {
+            running.happened.notify_one();
         }
         Ok(Told { result, durable: unsettled(self.log.as_ref()) })
     }
@@ -252,7 +257,7 @@ impl GroupShard {
                 turn.released.push((ticket, released));
             }
         })?;
-        if self.running.world.stopping.load(Ordering::SeqCst) {
+        if self.world.stopping.load(Ordering::SeqCst) {
             self.waiting.clear();
         }
         Ok(Box::pin(async move {
@@ -310,7 +315,7 @@ impl GroupShard {
             let encoded = record.encode();
             batch.push(now.wall, Some(&encoded.key), encoded.value.as_deref(), std::iter::empty());
         }
-        let codec = self.running.world.config.groups.topic_compression;
+        let codec = self.world.config.groups.topic_compression;
         let batch = batch.build(Offset(0), codec, 0).map_err(|error| AppendError::Storage(error.to_string()))?;
         let Some(batch) = batch else { return Ok(()) };
         self.log.append(batch, origin, now.wall).map(|_| ())

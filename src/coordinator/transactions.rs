@@ -1,7 +1,7 @@
 //! The coordinator of transactions: runs `txn/` over `__transaction_state`.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -146,7 +146,9 @@ impl TransactionCoordinator {
 
 /// A shard of transactional ids that was replayed.
 pub(super) struct TransactionShard {
-    running: Arc<Running<Self>>,
+    world: Arc<World>,
+    /// What holds it.
+    running: Weak<Running<Self>>,
     shard: Shard,
     log: Arc<dyn PartitionLog>,
 }
@@ -158,7 +160,7 @@ impl Live for TransactionShard {
 
     fn load(running: &Arc<Running<Self>>, log: Arc<dyn PartitionLog>, _load: u64) -> Result<Self, LoadError> {
         let shard = load::transactions(&running.partition(), log.as_ref())?;
-        Ok(Self { running: Arc::clone(running), shard, log })
+        Ok(Self { world: Arc::clone(&running.world), running: Arc::downgrade(running), shard, log })
     }
 
     fn loaded(&mut self) -> Result<(), AppendError> {
@@ -175,20 +177,22 @@ impl TransactionShard {
     /// Decides, appends, applies; what was decided is carried out once it is durable.
     pub(super) fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> Result<Told<T>, AppendError> {
         let now = clock::now();
-        let metadata = &self.running.world.metadata;
+        let metadata = &self.world.metadata;
         let version = TransactionVersion(metadata.image().feature(TRANSACTION_VERSION));
         let mut given: Option<Durable> = None;
         let mut ids = || take_id(metadata, &mut given);
         let (result, records, endings) = {
-            let config = &self.running.world.config.transactions;
+            let config = &self.world.config.transactions;
             let mut turn = Turn { now, config, version, ids: &mut ids, records: Vec::new(), endings: Vec::new() };
             let result = op(&mut self.shard, &mut turn);
             (result, turn.records, turn.endings)
         };
         self.append(&records, version, now)?;
-        for ending in endings {
-            let decided = unsettled(self.log.as_ref());
-            tokio::spawn(markers::carry_out(Arc::clone(&self.running), ending, decided));
+        if let Some(running) = self.running.upgrade() {
+            for ending in endings {
+                let decided = unsettled(self.log.as_ref());
+                tokio::spawn(markers::carry_out(Arc::clone(&running), ending, decided));
+            }
         }
         let durable = match (given, unsettled(self.log.as_ref())) {
             (None, durable) => durable,
