@@ -315,7 +315,7 @@ impl ProducerStates {
         });
         if header.is_transactional() && entry.transaction_start.is_none() {
             entry.transaction_start = Some(header.base_offset);
-            self.transactions.begin(header.producer_id, header.base_offset);
+            self.transactions.begin(header.base_offset);
         }
         None
     }
@@ -355,8 +355,9 @@ impl ProducerStates {
 
     /// Forgets everything; the log now ends at `end`.
     pub fn clear(&mut self, end: Offset) {
-        self.verifications.clear();
-        *self = Self { verifications: std::mem::take(&mut self.verifications), ..Self::new(end) };
+        let mut verifications = std::mem::take(&mut self.verifications);
+        verifications.clear();
+        *self = Self { verifications, ..Self::new(end) };
     }
 
     /// Replaces everything by the content of a snapshot that was taken at `end`.
@@ -384,7 +385,7 @@ impl ProducerStates {
                     self.transactions.forget(start);
                 }
                 if let Some(start) = saved.transaction_start {
-                    self.transactions.begin(saved.producer_id, start);
+                    self.transactions.begin(start);
                 }
                 entry.transaction_start = saved.transaction_start;
             }
@@ -504,7 +505,6 @@ fn check_marker(
     check_epoch(entry, header)?;
     let current = entry.map_or(ProducerEpoch::NONE, ProducerEntry::epoch);
     let is_open = entry.is_some_and(|entry| entry.transaction_start.is_some());
-    // Of a producer that nothing is known of, "no epoch" is the current one.
     if transaction_version >= OWN_EPOCHS_SINCE && header.producer_epoch == current && is_open {
         return Err(AppendError::InvalidProducerEpoch(format!(
             "a marker of producer {} has epoch {current}, which is that of its open transaction",

@@ -24,10 +24,18 @@ const FOLDER: &str = "/data/t-0";
 const TWO: Origin = Origin::Marker { transaction_version: 2 };
 
 fn open(disk: &FaultyDisk, durability: Durability) -> Result<(Arc<LogManager>, Arc<dyn PartitionLog>), String> {
+    open_with(disk, durability, tiny())
+}
+
+fn open_with(
+    disk: &FaultyDisk,
+    durability: Durability,
+    log: LogConfig,
+) -> Result<(Arc<LogManager>, Arc<dyn PartitionLog>), String> {
     let config = StorageConfig { dir: "/data".into(), durability, producer_id_expiration_ms: 86_400_000 };
     let manager = LogManager::open(Arc::new(disk.clone()), config).map_err(|error| error.to_string())?;
     let name = TopicPartition::new("t", PartitionIndex(0));
-    let log = manager.create(&name, TopicId(uuid::Uuid::from_u128(7)), tiny()).map_err(|error| error.to_string())?;
+    let log = manager.create(&name, TopicId(uuid::Uuid::from_u128(7)), log).map_err(|error| error.to_string())?;
     Ok((manager, log))
 }
 
@@ -530,15 +538,42 @@ fn a_transaction_that_ended_in_what_was_deleted_is_not_open_again() {
 fn a_batch_that_holds_the_logs_start_begins_its_transaction() {
     let history =
         History { ops: vec![Op::Write { producer: Some(1), records: 3 }, Op::End { producer: 1, commit: false }] };
-    let disk = FaultyDisk::new();
-    let (manager, log) = open(&disk, Durability::Fsync).unwrap();
-    for at in 0..2 {
-        history.append(log.as_ref(), at).unwrap();
+    for is_killed in [false, true] {
+        let disk = FaultyDisk::new();
+        let (manager, log) = open(&disk, Durability::Fsync).unwrap();
+        for at in 0..2 {
+            history.append(log.as_ref(), at).unwrap();
+        }
+        log.delete_records(Offset(1)).unwrap();
+        if !is_killed {
+            manager.close().unwrap();
+        }
+        drop((log, manager));
+        let disk = disk.restart();
+        for suffix in [".index", ".txnindex", ".snapshot"] {
+            for path in files(&disk, suffix) {
+                disk.remove_file(&path).unwrap();
+            }
+        }
+        let (_manager, log) = open(&disk, Durability::Fsync).unwrap();
+        assert_eq!(log.offsets().last_stable, Offset(4));
+        assert_eq!(committed_values(log.as_ref(), Offset(1), 100), []);
     }
-    log.delete_records(Offset(1)).unwrap();
-    drop((log, manager));
-    let (_manager, log) = open(&disk.restart(), Durability::Fsync).unwrap();
-    history.check(log.as_ref(), 2, 100);
+}
+
+#[test]
+fn an_abort_outlives_an_orderly_stop_where_nothing_else_is_indexed() {
+    let disk = FaultyDisk::new();
+    let config = || LogConfig { index_interval_bytes: 1 << 20, ..tiny() };
+    let write = Op::Write { producer: Some(1), records: 1 };
+    let history = History { ops: vec![write, write, Op::End { producer: 1, commit: false }] };
+    for at in 0..3 {
+        let (manager, log) = open_with(&disk, Durability::Fsync, config()).unwrap();
+        history.append(log.as_ref(), at).unwrap();
+        manager.close().unwrap();
+    }
+    let (_manager, log) = open_with(&disk, Durability::Fsync, config()).unwrap();
+    history.check(log.as_ref(), 3, 100);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The transactions of a partition that hold back the last stable offset (rule 13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{Offset, ProducerId};
 
@@ -21,16 +21,16 @@ pub struct Aborted {
 /// Transactions that are open, and those that ended but whose end no reader has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Transactions {
-    /// Whose transactions are open, by their first offsets.
-    open: BTreeMap<Offset, ProducerId>,
+    /// First offsets of those that are open.
+    open: BTreeSet<Offset>,
     /// Where the markers lie of those that ended, by their first offsets.
     unreplicated: BTreeMap<Offset, Offset>,
 }
 
 impl Transactions {
     /// One begins.
-    pub fn begin(&mut self, producer: ProducerId, first: Offset) {
-        self.open.insert(first, producer);
+    pub fn begin(&mut self, first: Offset) {
+        self.open.insert(first);
     }
 
     /// One turns out not to be open.
@@ -54,7 +54,7 @@ impl Transactions {
 
     /// First offset of the oldest open transaction.
     pub fn first_open(&self) -> Option<Offset> {
-        self.open.first_key_value().map(|(&first, _)| first)
+        self.open.first().copied()
     }
 
     /// The first offset that is undecided, or decided by a marker that readers do not see yet.
