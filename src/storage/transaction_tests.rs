@@ -21,6 +21,7 @@ use crate::log::{AppendError, VerificationGuard};
 use crate::types::*;
 
 const FOLDER: &str = "/data/t-0";
+const CLEAN_STOP: &str = "/data/.kafka_cleanshutdown";
 const TWO: Origin = Origin::Marker { transaction_version: 2 };
 
 fn open(disk: &FaultyDisk, durability: Durability) -> Result<(Arc<LogManager>, Arc<dyn PartitionLog>), String> {
@@ -384,7 +385,7 @@ fn kafkas_folder(with_transaction_indexes: bool, clean: bool) -> (FaultyDisk, BT
         }
     }
     if clean {
-        disk.open(Path::new("/data/.kafka_cleanshutdown")).unwrap();
+        disk.open(Path::new(CLEAN_STOP)).unwrap();
     }
     (disk, indexes)
 }
@@ -538,18 +539,18 @@ fn a_transaction_that_ended_in_what_was_deleted_is_not_open_again() {
 fn a_batch_that_holds_the_logs_start_begins_its_transaction() {
     let history =
         History { ops: vec![Op::Write { producer: Some(1), records: 3 }, Op::End { producer: 1, commit: false }] };
-    for is_killed in [false, true] {
+    for clean in [false, true] {
         let disk = FaultyDisk::new();
         let (manager, log) = open(&disk, Durability::Fsync).unwrap();
         for at in 0..2 {
             history.append(log.as_ref(), at).unwrap();
         }
         log.delete_records(Offset(1)).unwrap();
-        if !is_killed {
-            manager.close().unwrap();
-        }
+        manager.close().unwrap();
         drop((log, manager));
-        let disk = disk.restart();
+        if !clean {
+            disk.remove_file(Path::new(CLEAN_STOP)).unwrap();
+        }
         for suffix in [".index", ".txnindex", ".snapshot"] {
             for path in files(&disk, suffix) {
                 disk.remove_file(&path).unwrap();
