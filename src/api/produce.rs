@@ -63,11 +63,11 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
     let is_admin = request.header.client_id.as_deref() == Some(ADMIN_CLIENT_ID);
     let job = Job { version, correlation_id, is_admin };
     let verification = match refuse_whole(&body) {
-        Some(code) => Err(code),
+        Some(refused) => Err(refused),
         None => verify::verify(broker, version, &body),
     };
     match verification {
-        Err(code) => job.run(broker, body, &Err(code)),
+        Err(refused) => job.run(broker, body, &Err(refused)),
         Ok(Verification::Done(verdicts)) => job.run(broker, body, &Ok(verdicts)),
         Ok(Verification::Waits(verdicts)) => {
             let broker = Arc::clone(broker);
@@ -93,7 +93,7 @@ impl Job {
         self,
         broker: &Broker,
         body: ProduceRequest,
-        verdicts: &Result<Verdicts, ErrorCode>,
+        verdicts: &Result<Verdicts, Unverified>,
     ) -> Result<Reply, Refused> {
         let Self { version, correlation_id, .. } = self;
         let (acks, timeout_ms) = (body.acks, body.timeout_ms);
@@ -115,20 +115,17 @@ impl Job {
         self,
         broker: &Broker,
         body: ProduceRequest,
-        verdicts: &Result<Verdicts, ErrorCode>,
+        verdicts: &Result<Verdicts, Unverified>,
     ) -> Vec<TopicOutcome> {
         let ProduceRequest { acks, topics, .. } = body;
         let append = |topic: &TopicRef, index, records: Option<BytesMut>| {
-            let verdicts = match verdicts {
-                Ok(verdicts) => verdicts,
-                Err(code) => return Outcome::failed(index, *code),
-            };
-            let appended = find(broker, topic, index, acks, self.is_admin)
-                .map_err(|error| Outcome::failed(index, error))
-                .and_then(|found| {
-                    let guard = verdicts.of(topic, index).map_err(|error| Outcome::unverified(index, error))?;
-                    append(&found, Origin::Client { version: self.version, guard }, index, records)
-                });
+            // What a transaction's coordinator says counts before what acks says and whose topic it is.
+            let verdict = verdicts.as_ref().map_err(Clone::clone).and_then(|verdicts| verdicts.of(topic, index));
+            let appended = verdict.map_err(|error| Outcome::unverified(index, error)).and_then(|guard| {
+                let found = find(broker, topic, index, acks, self.is_admin);
+                let found = found.map_err(|error| Outcome::failed(index, error))?;
+                append(&found, Origin::Client { version: self.version, guard }, index, records)
+            });
             appended.map_or_else(
                 |outcome| outcome,
                 |(appended, durable)| Outcome::appended(index, appended, (acks == -1).then_some(durable)),
@@ -202,13 +199,14 @@ fn last_of_each(mut topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
 }
 
 /// The error that all partitions get, before any is looked at.
-fn refuse_whole(body: &ProduceRequest) -> Option<ErrorCode> {
+fn refuse_whole(body: &ProduceRequest) -> Option<Unverified> {
     let transactional = || {
         let batches = body.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_deref());
         batches.filter_map(|bytes| BatchHeader::parse(bytes).ok()).any(|header| header.is_transactional())
     };
     // Without its transactional id a producer cannot show that it may use one.
-    (body.transactional_id.is_none() && transactional()).then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    let refused = Unverified { code: ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message: None };
+    (body.transactional_id.is_none() && transactional()).then_some(refused)
 }
 
 /// The partition to append to. That it is there counts before what acks says.

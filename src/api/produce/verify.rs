@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::api::reply::append_error;
-use crate::broker::Broker;
+use crate::broker::{Broker, Found};
 use crate::coordinator::Outcome;
 use crate::log::VerificationGuard;
 use crate::txn::shard::Producer;
@@ -70,24 +70,28 @@ fn transactional(records: Option<&[u8]>) -> Option<BatchHeader> {
 ///
 /// # Errors
 /// INVALID_PRODUCER_ID_MAPPING where a request speaks for several producers.
-pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Result<Verification, ErrorCode> {
+pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Result<Verification, Unverified> {
     let nothing = Ok(Verification::Done(Verdicts::default()));
     let Some(id) = &body.transactional_id else { return nothing };
     let batches = body.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |at| (&topic.topic, at)));
-    let batches = batches.filter_map(|(topic, at)| Some((topic, at.index, transactional(at.records.as_deref())?)));
+    // What is not there is no matter of transactions.
+    let batches = batches.filter_map(|(topic, at)| {
+        let header = transactional(at.records.as_deref())?;
+        Some(((topic.clone(), at.index), broker.find_by_ref(topic, at.index).ok()?, header))
+    });
     let batches: Vec<_> = batches.collect();
     let producers: HashSet<Producer> =
         batches.iter().map(|(.., header)| (header.producer_id, header.producer_epoch)).collect();
     let mut producers = producers.into_iter();
     let Some(producer) = producers.next() else { return nothing };
     if producers.next().is_some() {
-        return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+        let message = "Transactional records contained more than one producer ID".to_owned();
+        return Err(Unverified { code: ErrorCode::INVALID_PRODUCER_ID_MAPPING, message: Some(message) });
     }
     let mut verdicts = Verdicts::default();
     let mut asked = Vec::new();
-    for (topic, index, header) in &batches {
-        let key = ((*topic).clone(), *index);
-        match begin(broker, version, producer, header.base_sequence, &key) {
+    for (key, found, header) in batches {
+        match begin(&found, version, producer, header.base_sequence, &key) {
             Ok(Some(unknown)) => asked.push(unknown),
             Ok(None) => {}
             Err(code) => {
@@ -113,13 +117,12 @@ pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Re
 
 /// What has to be asked about a partition: nothing where the transaction is open in it.
 fn begin(
-    broker: &Broker,
+    found: &Found,
     version: i16,
     (producer, epoch): Producer,
     sequence: Sequence,
     key: &Key,
 ) -> Result<Option<Asked>, ErrorCode> {
-    let found = broker.find_by_ref(&key.0, key.1)?;
     let begun = found.log.begin_verification(producer, epoch, sequence, version >= ADDS_PARTITIONS);
     let guard = begun.map_err(|error| append_error(&error))?;
     let partition = TopicPartition::new(found.topic.name.clone(), key.1);
