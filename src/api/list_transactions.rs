@@ -29,11 +29,12 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         let code = ErrorCode::INVALID_REGULAR_EXPRESSION;
         return now(API, &header, &ListTransactionsResponse::default().with_error_code(code.0));
     }
-    let (known, unknown): (Vec<_>, Vec<_>) = body.state_filters.into_iter().partition(|name| State::is_known(name));
+    let states = body.state_filters.into_iter();
+    let (known, unknown): (BTreeSet<_>, BTreeSet<_>) = states.partition(|name| State::is_known(name));
     let is_filtered = !(known.is_empty() && unknown.is_empty());
     let filter = Filter {
         producers: body.producer_id_filters.iter().map(|id| ProducerId(id.0)).collect(),
-        states: is_filtered.then(|| known.iter().map(|name| name.as_str().to_owned()).collect()),
+        states: is_filtered.then(|| known.iter().map(ToString::to_string).collect()),
         longer_than_ms: if header.api_version >= 1 { body.duration_filter } else { -1 },
     };
     let outcomes = broker.transactions.run_all(move |shard, turn| shard.list(turn, &filter));
@@ -55,7 +56,25 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Result<Reply, Refused> 
         });
         ListTransactionsResponse::default()
             .with_error_code(code.0)
-            .with_unknown_state_filters(unknown)
+            .with_unknown_state_filters(unknown.into_iter().collect())
             .with_transaction_states(states.collect())
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::test_support::TestBroker;
+
+    #[tokio::test]
+    async fn a_state_that_is_not_known_is_told_once() {
+        let broker = TestBroker::new();
+        let states = ["Bogus", "Ongoing", "x", "Bogus", "Dead"].map(text);
+        let request = ListTransactionsRequest::default().with_state_filters(states.to_vec());
+        for version in 0..=2 {
+            let answer = broker.call(version, &request).await;
+            assert_eq!(answer.unknown_state_filters, ["Bogus", "x"].map(text));
+        }
+    }
 }

@@ -12,6 +12,9 @@ use crate::config;
 use crate::types::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
 use crate::wire::{ErrorCode, Refusal};
 
+/// Kafka's words for a topic that is not there, where it says so in an answer.
+pub const NOT_HOSTED: &str = "This server does not host this topic-partition.";
+
 /// A topic that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
@@ -373,8 +376,7 @@ fn delete_by_name(
     records: &mut Vec<MetadataRecord>,
 ) -> Deleted {
     let Some(topic) = context.image.topic(&name) else {
-        let refusal =
-            Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.");
+        let refusal = Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, NOT_HOSTED);
         return Deleted { name: Some(name), id: TopicId::ZERO, result: Err(refusal) };
     };
     let result = if by_id.contains(&topic.id) {
