@@ -179,6 +179,11 @@ impl Producer {
         Self { inner: config.create_with_context(deliveries.clone()).unwrap(), deliveries }
     }
 
+    /// librdkafka's own.
+    pub fn client(&self) -> &BaseProducer<Deliveries> {
+        &self.inner
+    }
+
     /// Hands a record to librdkafka, waiting for room in its queue.
     pub fn send(&self, topic: &str, partition: i32, record: &Record) {
         let index = {
@@ -216,7 +221,15 @@ impl Producer {
     /// Sends one record and waits for its report.
     pub fn deliver(&self, topic: &str, partition: i32, record: &Record) -> Delivery {
         self.send(topic, partition, record);
-        *self.flush().last().unwrap()
+        let started = Instant::now();
+        loop {
+            // A flush would look for the report ten times a second.
+            self.inner.poll(Duration::from_millis(1));
+            if let Some(report) = *self.deliveries.0.lock().unwrap().last().unwrap() {
+                return report;
+            }
+            assert!(started.elapsed() < PATIENCE * 2, "no delivery report");
+        }
     }
 }
 
@@ -245,13 +258,18 @@ impl Reader {
         for (name, value) in settings {
             config.set(*name, *value);
         }
-        let consumer: BaseConsumer = config.create().unwrap();
+        let reader = Self(config.create().unwrap());
+        reader.assign(topic, partitions, from);
+        reader
+    }
+
+    /// Reads on somewhere else.
+    pub fn assign(&self, topic: &str, partitions: &[i32], from: Offset) {
         let mut assignment = TopicPartitionList::new();
         for partition in partitions {
             assignment.add_partition_offset(topic, *partition, from).unwrap();
         }
-        consumer.assign(&assignment).unwrap();
-        Self(consumer)
+        self.0.assign(&assignment).unwrap();
     }
 
     /// The next record with its partition and offset.
@@ -262,6 +280,8 @@ impl Reader {
                 Some(Ok(message)) => return (message.partition(), message.offset(), read(&message)),
                 // A broker that restarts is no error to who waits.
                 Some(Err(KafkaError::MessageConsumption(code))) if is_transport(code) => {}
+                // The end of the partition, to one who asked to be told: more may come.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => panic!("{error}"),
                 None => assert!(started.elapsed() < PATIENCE, "no record within {PATIENCE:?}"),
             }
@@ -279,6 +299,22 @@ impl Reader {
                 record
             })
             .collect()
+    }
+
+    /// All records with their offsets up to where the broker has no more for it; with `enable.partition.eof`.
+    pub fn to_end(&self) -> Vec<(i64, Record)> {
+        let started = Instant::now();
+        let mut records = Vec::new();
+        while started.elapsed() < PATIENCE {
+            match self.0.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => records.push((message.offset(), read(&message))),
+                Some(Err(KafkaError::PartitionEOF(_))) => return records,
+                Some(Err(KafkaError::MessageConsumption(code))) if is_transport(code) => {}
+                Some(Err(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+        panic!("not at the end within {PATIENCE:?}")
     }
 
     /// The error of the next poll that has one.

@@ -10,6 +10,7 @@
 mod group;
 mod harness;
 mod journal;
+mod transaction;
 mod wire;
 
 mod admin;
@@ -24,3 +25,4 @@ mod group_load;
 mod groups;
 mod produce;
 mod serve;
+mod transactions;

@@ -16,23 +16,33 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(bootstrap: &str) -> Self {
-        let stream = TcpStream::connect(bootstrap).expect("the broker does not accept connections");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, correlation: 0 }
+        Self::try_open(bootstrap).expect("the broker does not accept connections")
+    }
+
+    /// Fails where no broker listens.
+    pub fn try_open(bootstrap: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(bootstrap)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, correlation: 0 })
     }
 
     /// One request and its answer.
     pub fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        self.try_call(version, request).expect("no answer")
+    }
+
+    /// One request and its answer, unless the broker goes away.
+    pub fn try_call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
         self.correlation += 1;
         self.send(&frame(R::KEY, version, self.correlation, &body(version, request)));
-        let mut answer = self.receive().expect("no answer");
+        let mut answer = self.receive()?;
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
         assert_eq!(header.correlation_id, self.correlation);
         let response = R::Response::decode(&mut answer, version).unwrap();
         assert_eq!(answer.remaining(), 0, "the answer is longer than its schema");
-        response
+        Ok(response)
     }
 
     /// Bytes as they are. The broker may have hung up already; that shows when the answer is read.
