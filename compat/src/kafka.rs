@@ -1,6 +1,9 @@
-//! Apache Kafka as it comes from Maven Central: its jars in a cache folder, a single node, its command-line tools.
+//! Apache Kafka as it comes from Maven Central: its jars in a cache folder, a single node, its command-line tools, and
+//! the programs of `compat/kafka/java`, which are built on them.
 
 use std::ffi::OsString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,10 +14,15 @@ pub const VERSION: &str = "4.3.1";
 /// Names a folder that already holds the jars, instead of the cache.
 pub const LIBS_VARIABLE: &str = "OTTLA_KAFKA_LIBS";
 
+/// The jars that are needed, as Maven is told.
+const POM: &str = include_str!("../kafka/pom.xml");
+
 /// The jars of Apache Kafka.
 #[derive(Clone, Debug)]
 pub struct Kafka {
     libs: PathBuf,
+    /// Where the programs of `compat/kafka/java` are, once they are compiled.
+    classes: Option<PathBuf>,
 }
 
 impl Kafka {
@@ -23,7 +31,10 @@ impl Kafka {
         if let Some(libs) = std::env::var_os(LIBS_VARIABLE) {
             return Self::at(PathBuf::from(libs));
         }
-        let libs = cache().join(format!("kafka-{VERSION}"));
+        // Other jars go to another folder: what an earlier list has brought may lack some.
+        let mut list = DefaultHasher::new();
+        POM.hash(&mut list);
+        let libs = cache().join(format!("kafka-{VERSION}-{:016x}", list.finish()));
         if !libs.is_dir() {
             download(&libs)?;
         }
@@ -35,17 +46,46 @@ impl Kafka {
         if !clients.is_file() {
             return Err(io::Error::other(format!("{} is missing; {LIBS_VARIABLE} may be wrong", clients.display())));
         }
-        Ok(Self { libs })
+        Ok(Self { libs, classes: None })
+    }
+
+    /// The same with the programs of `compat/kafka/java`, which it compiles into a folder.
+    pub fn compiled(self, classes: &Path) -> io::Result<Self> {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/java");
+        let mut compiler = Command::new("javac");
+        compiler.args(["-Xlint:all,-path", "-Werror", "-d"]).arg(classes).arg("-cp").arg(self.class_path());
+        for source in fs::read_dir(sources)? {
+            compiler.arg(source?.path());
+        }
+        run(&mut compiler)?;
+        Ok(Self { classes: Some(classes.to_owned()), ..self })
     }
 
     /// `java` with one of Kafka's main classes.
     pub fn java(&self, heap: &str, main: &str) -> Command {
-        let mut classes = OsString::from(&self.libs);
-        classes.push("/*");
+        self.virtual_machine(heap, &["-XX:+UseG1GC"], main)
+    }
+
+    /// `java` with a main class that lives for seconds: to compile it well would take longer than it does.
+    pub fn short_lived(&self, heap: &str, main: &str) -> Command {
+        self.virtual_machine(heap, &["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"], main)
+    }
+
+    fn virtual_machine(&self, heap: &str, options: &[&str], main: &str) -> Command {
         let mut command = Command::new("java");
-        command.arg(format!("-Xmx{heap}")).arg("-cp").arg(classes);
-        command.args(["-XX:+UseG1GC", "-Dlog4j2.level=WARN"]).arg(main);
+        command.arg(format!("-Xmx{heap}")).args(options);
+        command.arg("-Dlog4j2.level=WARN").arg("-cp").arg(self.class_path()).arg(main);
         command
+    }
+
+    fn class_path(&self) -> OsString {
+        let mut path = OsString::from(&self.libs);
+        path.push("/*");
+        if let Some(classes) = &self.classes {
+            path.push(":");
+            path.push(classes);
+        }
+        path
     }
 
     /// The folder of the jars.
@@ -111,14 +151,14 @@ fn cache() -> PathBuf {
 /// Lets Maven copy the jars beside their place and moves them there in one step, so that a broken download leaves none.
 fn download(libs: &Path) -> io::Result<()> {
     let cache = libs.parent().ok_or_else(|| io::Error::other("the cache folder has no parent"))?;
-    std::fs::create_dir_all(cache)?;
+    fs::create_dir_all(cache)?;
     let arriving = tempfile::Builder::new().prefix("kafka-").tempdir_in(cache)?;
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
     let mut maven = Command::new("mvn");
     maven.args(["-B", "-q", "dependency:copy-dependencies"]);
     maven.arg(format!("-DoutputDirectory={}", arriving.path().display())).arg("-f").arg(pom);
     run(&mut maven)?;
-    match std::fs::rename(arriving.path(), libs) {
+    match fs::rename(arriving.path(), libs) {
         // Another process was faster.
         Err(_) if libs.is_dir() => Ok(()),
         moved => moved,

@@ -44,6 +44,16 @@ impl Process {
         self.child.wait().map(drop)
     }
 
+    /// Stops it where it is (SIGSTOP): it stays, with its connections, and does nothing until it is thawed.
+    pub fn freeze(&self) -> io::Result<()> {
+        Ok(kill_process(self.pid()?, Signal::STOP)?)
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) -> io::Result<()> {
+        Ok(kill_process(self.pid()?, Signal::CONT)?)
+    }
+
     /// SIGTERM; how it ended and how long that took. After `limit` it is killed and that is an error.
     pub fn terminate(&mut self, limit: Duration) -> io::Result<(ExitStatus, Duration)> {
         let asked = Instant::now();

@@ -2,6 +2,7 @@
 //!
 //! v1 how long a transaction is open (KIP-994); v2 a pattern for the ids (KIP-1152).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_transactions_response::TransactionState;

@@ -22,7 +22,7 @@ fn run() -> io::Result<ExitCode> {
     match arguments.as_slice() {
         ["libs"] => println!("{}", Kafka::find_or_download()?.libs().display()),
         ["tool", main, rest @ ..] => {
-            let status = Kafka::find_or_download()?.java("256M", main).args(rest).status()?;
+            let status = Kafka::find_or_download()?.short_lived("256M", main).args(rest).status()?;
             return Ok(status
                 .code()
                 .and_then(|code| u8::try_from(code).ok())
