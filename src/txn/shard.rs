@@ -168,8 +168,13 @@ impl Shard {
         if id.is_empty() {
             return Err(ErrorCode::INVALID_REQUEST);
         }
-        let current = self.transactions.get(id).filter(|current| current.producer == producer);
-        let current = current.ok_or(ErrorCode::INVALID_PRODUCER_ID_MAPPING)?;
+        let current = self.transactions.get(id).ok_or(ErrorCode::INVALID_PRODUCER_ID_MAPPING)?;
+        if current.goes_to((producer, epoch)) {
+            return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
+        }
+        if current.producer != producer {
+            return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+        }
         if current.epoch == epoch { Ok(current) } else { Err(ErrorCode::PRODUCER_FENCED) }
     }
 
@@ -286,6 +291,9 @@ fn end_classic(current: &Transaction, request: &End) -> Result<EndTxn, ErrorCode
 
 /// With an epoch for each transaction a repeated request is known by its epoch, which is the one before.
 fn end_kip_890(current: &Transaction, request: &End) -> Result<EndTxn, ErrorCode> {
+    if current.goes_to(request.producer) {
+        return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
+    }
     let (producer, epoch) = request.producer;
     let is_current = current.epoch == epoch;
     let was_bumped = i32::from(current.epoch.0) == i32::from(epoch.0) + 1;
@@ -323,6 +331,7 @@ fn may_continue(current: &Transaction, (producer, epoch): Producer) -> bool {
     // The id was just made: its producer was forgotten, and gets a new identity.
     current.epoch == ProducerEpoch::NONE
         || producer == current.producer
+        || current.goes_to((producer, epoch))
         // It may ask again for what it did not hear: another producer id, because its epochs were used up.
         || (producer == current.previous_producer && transaction::is_exhausted(epoch))
 }

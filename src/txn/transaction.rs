@@ -244,6 +244,13 @@ impl Transaction {
         Self { state, producer, epoch, next_producer: ProducerId::NONE, partitions: BTreeSet::new(), ..self.step(now) }
     }
 
+    /// Whether this is the producer that takes over when the markers are written. EndTxn told the client of it before:
+    /// it may come early, and is no stranger.
+    pub fn goes_to(&self, (producer, epoch): (ProducerId, ProducerEpoch)) -> bool {
+        let next = (self.next_producer, ProducerEpoch(0));
+        self.state.is_prepared() && self.next_producer != ProducerId::NONE && next == (producer, epoch)
+    }
+
     /// Whether it is open for longer than its producer allowed (rule 18). One with the largest timeout never ends by
     /// itself (KIP-939).
     pub fn is_timed_out(&self, now: TimestampMs) -> bool {

@@ -203,14 +203,21 @@ fn a_transaction_that_uses_the_last_epoch_up_ends_with_another_producer_id() {
     let mut world = World::new(KIP_890);
     let last = world.exhaust();
     world.add(last, 0).unwrap();
-    assert_eq!(world.end(last, true), Ok(producer(102, 0)));
+    let next = producer(102, 0);
+    assert_eq!(world.end(last, true), Ok(next));
+    // The client knows its next identity before the markers are written.
+    let early = ErrorCode::CONCURRENT_TRANSACTIONS;
+    assert_eq!(world.add(next, 0), Err(early));
+    assert_eq!(world.end(next, false), Err(early));
+    assert_eq!(world.init(Some(next)), Err(early));
+    assert_eq!(world.add(producer(102, 1), 0), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     let endings = world.finish();
     assert_eq!((endings[0].producer, endings[0].epoch), producer(101, i16::MAX));
     // The answer was lost: zombie requests of the old id are told from a retry by the epoch.
-    assert_eq!(world.end(last, true), Ok(producer(102, 0)));
+    assert_eq!(world.end(last, true), Ok(next));
     assert_eq!(world.end(producer(101, i16::MAX - 2), true), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     assert_eq!(world.add(last, 0), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
-    assert_eq!(world.add(producer(102, 0), 0), Ok(()));
+    assert_eq!(world.add(next, 0), Ok(()));
 }
 
 #[test]
