@@ -6,11 +6,12 @@ use std::time::Duration;
 use ottla_compat::{Broker, Durability, Program, Settings, probe};
 
 use crate::first;
-use crate::groups::{self, Protocol};
+use crate::groups::{self, CoordinatorOf, Protocol};
 use crate::load;
 use crate::memory;
 use crate::new_group;
 use crate::performance::Performance;
+use crate::transactions::{self, Producers, Protocol as TransactionProtocol};
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,9 @@ pub struct Scale {
     pub groups: usize,
     /// How long to commit.
     pub commits: Duration,
-    /// The same, of the log that shows that its length does not matter; 0 to leave that out.
+    /// How long to run transactions of one kind.
+    pub transactions: Duration,
+    /// As `killed`, of the log that shows that its length does not matter; 0 to leave that out.
     pub killed_long: u64,
 }
 
@@ -46,6 +49,7 @@ impl Scale {
         killed: 500_000,
         groups: 1_000,
         commits: Duration::from_secs(5),
+        transactions: Duration::from_secs(5),
         killed_long: 10_000_000,
     };
 
@@ -59,6 +63,7 @@ impl Scale {
         killed: 100_000,
         groups: 100,
         commits: Duration::from_secs(2),
+        transactions: Duration::from_secs(2),
         killed_long: 0,
     };
 }
@@ -111,6 +116,7 @@ impl Run<'_> {
         self.throughput(&mut broker, &mut values)?;
         self.latency(&mut broker, &mut values)?;
         self.groups(&broker, &mut values)?;
+        self.transactions(&broker, &mut values)?;
         if self.wants("memory after the load, MB") {
             values.push((self.name("memory after the load, MB"), megabytes(broker.process()?.resident()?)));
         }
@@ -127,6 +133,8 @@ impl Run<'_> {
                 .iter()
                 .any(|name| self.wants(name))
             || GROUPS.iter().any(|name| self.wants(name))
+            || TRANSACTIONS.iter().any(|(name, ..)| self.wants_transactions(name))
+            || self.wants_transactions(LIBRDKAFKA_TRANSACTIONS)
             || [PER_CONNECTION, KILLED, KILLED_LONG, TERMINATED].iter().any(|name| self.wants(name))
     }
 
@@ -239,7 +247,7 @@ impl Run<'_> {
         }
         let address = broker.address();
         load::create_topic(&broker.bootstrap(), GROUPS_TOPIC, GROUPS_PARTITIONS)?;
-        groups::wait_for_coordinator(address)?;
+        groups::wait_for_coordinator(address, CoordinatorOf::Groups)?;
         let partitions = usize::try_from(GROUPS_PARTITIONS).unwrap_or(0);
         let rebalance = |protocol, members| groups::rebalance(address, protocol, members, GROUPS_TOPIC, partitions);
         let mut figure = |name: &str, measure: &dyn Fn() -> io::Result<f64>| {
@@ -276,6 +284,42 @@ impl Run<'_> {
         figure(consumer_100, &|| rebalance(Protocol::Consumer, 100))?;
         figure(commits, &|| groups::commits(address, GROUPS_TOPIC, self.scale.commits))?;
         figure(settle, &|| groups::settle(address, self.scale.groups, 10))
+    }
+
+    fn transactions(&self, broker: &Broker, values: &mut Values) -> io::Result<()> {
+        let (address, bootstrap) = (broker.address(), broker.bootstrap());
+        let during = self.scale.transactions;
+        let kinds = TRANSACTIONS.iter().filter(|(name, ..)| self.wants_transactions(name));
+        for (number, &(name, protocol, count, commits_offsets)) in kinds.enumerate() {
+            (self.progress)(&self.name(name));
+            let topic = format!("transactions-{number}");
+            load::create_topic(&bootstrap, &topic, TRANSACTIONS_PARTITIONS.into())?;
+            groups::wait_for_coordinator(address, CoordinatorOf::Groups)?;
+            groups::wait_for_coordinator(address, CoordinatorOf::Transactions)?;
+            let producers = Producers { protocol, count, commits_offsets, topic, partitions: TRANSACTIONS_PARTITIONS };
+            let commits = transactions::run(address, &producers, during)?;
+            values.push((self.name(&per_second(name)), commits.len() as f64 / during.as_secs_f64()));
+            if count == 1 {
+                for (quantile, what) in [(0.5, "p50"), (0.99, "p99")] {
+                    let figure = self.name(&format!("{name}, commit {what}, us"));
+                    values.push((figure, commits.value_at_quantile(quantile) as f64));
+                }
+            }
+        }
+        if self.wants_transactions(LIBRDKAFKA_TRANSACTIONS) {
+            (self.progress)(&self.name(LIBRDKAFKA_TRANSACTIONS));
+            let topic = "transactions-librdkafka";
+            load::create_topic(&bootstrap, topic, 1)?;
+            let (measured, committed) = load::transactions(&bootstrap, topic, during)?;
+            transactions::expect_readable(address, topic, 1, committed)?;
+            let figure = self.name(&per_second(LIBRDKAFKA_TRANSACTIONS));
+            values.push((figure, measured as f64 / during.as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    fn wants_transactions(&self, name: &str) -> bool {
+        self.wants(&per_second(name))
     }
 
     fn restart(&self, broker: &mut Broker, values: &mut Values) -> io::Result<()> {
@@ -323,6 +367,17 @@ const GROUPS: [&str; 10] = [
 ];
 const GROUPS_TOPIC: &str = "groups";
 const GROUPS_PARTITIONS: i32 = 200;
+/// What is measured of transactions: the protocol, how many producers, whether offsets are committed.
+const TRANSACTIONS: [(&str, TransactionProtocol, u16, bool); 5] = [
+    ("transactions of version 2, 1 producer", TransactionProtocol::Version2, 1, false),
+    ("transactions of version 2, 10 producers", TransactionProtocol::Version2, 10, false),
+    ("transactions of version 1, 1 producer", TransactionProtocol::Version1, 1, false),
+    ("transactions of version 1, 10 producers", TransactionProtocol::Version1, 10, false),
+    ("transactions of version 2 with an offset, 1 producer", TransactionProtocol::Version2, 1, true),
+];
+const LIBRDKAFKA_TRANSACTIONS: &str = "transactions, librdkafka, 1 producer";
+/// Two producers for each, where there are ten.
+const TRANSACTIONS_PARTITIONS: u16 = 5;
 const PER_CONNECTION: &str = "resident KiB per idle connection";
 const KILLED: &str = "kill -9 to first acked produce, ms";
 const KILLED_LONG: &str = "the same after 10 GB into one partition, ms";
@@ -338,6 +393,10 @@ fn consume_name(partitions: i32) -> String {
 
 fn latency_name(rate: u64) -> String {
     format!("end to end at {rate}/s, us")
+}
+
+fn per_second(name: &str) -> String {
+    format!("{name}, per second")
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -40,10 +40,19 @@ pub async fn within_patience<T>(what: &str, future: impl Future<Output = T>) -> 
     tokio::time::timeout(PATIENCE, future).await.map_err(|_| late())
 }
 
+/// What a coordinator is of.
+#[derive(Clone, Copy, Debug)]
+pub enum CoordinatorOf {
+    /// Groups.
+    Groups,
+    /// Transactions.
+    Transactions,
+}
+
 /// Asks for a coordinator until there is one: Kafka makes its topic at the first question.
-pub fn wait_for_coordinator(address: SocketAddr) -> io::Result<()> {
+pub fn wait_for_coordinator(address: SocketAddr, of: CoordinatorOf) -> io::Result<()> {
     runtime()?.block_on(within_patience("a coordinator", async {
-        let request = find_coordinator();
+        let request = find_coordinator(of);
         let mut connection = Connection::open(address).await?;
         loop {
             let answer = connection.call(4, &request).await?;
@@ -56,9 +65,14 @@ pub fn wait_for_coordinator(address: SocketAddr) -> io::Result<()> {
     }))?
 }
 
-/// Of a group's coordinator, whichever.
-pub fn find_coordinator() -> FindCoordinatorRequest {
-    FindCoordinatorRequest::default().with_key_type(0).with_coordinator_keys(vec![StrBytes::from_static_str("first")])
+/// Of a coordinator, whichever.
+pub fn find_coordinator(of: CoordinatorOf) -> FindCoordinatorRequest {
+    let key_type = match of {
+        CoordinatorOf::Groups => 0,
+        CoordinatorOf::Transactions => 1,
+    };
+    let keys = vec![StrBytes::from_static_str("first")];
+    FindCoordinatorRequest::default().with_key_type(key_type).with_coordinator_keys(keys)
 }
 
 /// Milliseconds from the join of one more member to a group of so many until all have what is theirs.
@@ -105,7 +119,7 @@ pub fn settle(address: SocketAddr, groups: usize, members: usize) -> io::Result<
         let mut connections = Vec::new();
         for _ in 0..groups * members {
             let mut connection = Connection::open(address).await?;
-            connection.call(4, &find_coordinator()).await?;
+            connection.call(4, &find_coordinator(CoordinatorOf::Groups)).await?;
             connections.push(connection);
         }
         let started = Instant::now();

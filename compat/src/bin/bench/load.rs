@@ -1,5 +1,6 @@
 //! Topics for the load, and records that carry their own clock from a producer to a consumer.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// How long a client may wait for anything.
@@ -37,12 +38,14 @@ pub fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> io::Result<
     }
 }
 
-fn consumer(bootstrap: &str, topic: &str) -> io::Result<BaseConsumer> {
-    let mut config = client(bootstrap);
+/// Of all partitions, from their beginnings.
+fn consumer(mut config: ClientConfig, topic: &str, partitions: i32) -> io::Result<BaseConsumer> {
     config.set("group.id", "none").set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     let consumer: BaseConsumer = config.create().map_err(other)?;
     let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(other)?;
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).map_err(other)?;
+    }
     consumer.assign(&assignment).map_err(other)?;
     Ok(consumer)
 }
@@ -50,7 +53,7 @@ fn consumer(bootstrap: &str, topic: &str) -> io::Result<BaseConsumer> {
 /// Microseconds from handing a record to the producer to having it from the consumer.
 pub fn latency(bootstrap: &str, topic: &str, rate: u64, during: Duration) -> io::Result<Histogram<u64>> {
     let clock = Instant::now();
-    let consumer = consumer(bootstrap, topic)?;
+    let consumer = consumer(client(bootstrap), topic, 1)?;
     let mut config = client(bootstrap);
     config.set("acks", "all").set("linger.ms", "0").set("delivery.report.only.error", "true");
     let producer: BaseProducer = config.create().map_err(other)?;
@@ -120,4 +123,48 @@ pub fn first_record(bootstrap: &str, topic: &str, group: &str, protocol: &str) -
         }
     }
     Err(other(format!("group {group}: no record within {PATIENCE:?}")))
+}
+
+/// How many records of committed transactions can be read from the beginning to the end.
+pub fn count_committed(bootstrap: &str, topic: &str, partitions: i32) -> io::Result<u64> {
+    let mut config = client(bootstrap);
+    config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+    let consumer = consumer(config, topic, partitions)?;
+    let (mut count, mut ended) = (0, BTreeSet::new());
+    while i32::try_from(ended.len()).is_ok_and(|ended| ended < partitions) {
+        match consumer.poll(PATIENCE).ok_or_else(|| other(format!("{topic}: no end comes")))? {
+            Ok(_) => count += 1,
+            Err(KafkaError::PartitionEOF(partition)) => {
+                ended.insert(partition);
+            }
+            Err(error) => return Err(other(error)),
+        }
+    }
+    Ok(count)
+}
+
+/// Transactions of one record of 100 bytes, one after the other: how many within the time, and how many before it and in
+/// it, in a while that is not measured.
+pub fn transactions(bootstrap: &str, topic: &str, during: Duration) -> io::Result<(u64, u64)> {
+    let mut config = client(bootstrap);
+    // Nothing is waited for that could be sent.
+    config.set("transactional.id", topic).set("linger.ms", "0");
+    let producer: FutureProducer = config.create().map_err(other)?;
+    producer.init_transactions(PATIENCE).map_err(other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (mut measured, mut committed) = (0, 0);
+    let begins = Instant::now() + during / 2;
+    let ends = begins + during;
+    while Instant::now() < ends {
+        producer.begin_transaction().map_err(other)?;
+        let record = FutureRecord::<(), [u8]>::to(topic).partition(0).payload(&[b'x'; 100]);
+        runtime.block_on(producer.send(record, PATIENCE)).map_err(|(error, _)| other(error))?;
+        producer.commit_transaction(PATIENCE).map_err(other)?;
+        committed += 1;
+        measured += u64::from((begins..ends).contains(&Instant::now()));
+    }
+    // Answered once the last transaction is over.
+    let successor: BaseProducer = config.create().map_err(other)?;
+    successor.init_transactions(PATIENCE).map_err(other)?;
+    Ok((measured, committed))
 }

@@ -10,6 +10,7 @@ mod memory;
 mod new_group;
 mod performance;
 mod table;
+mod transactions;
 
 use std::io;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::groups::{self, Protocol};
+use crate::groups::{self, CoordinatorOf, Protocol};
 use crate::members::{self, Connection};
 
 const MEMBER_ID_REQUIRED: i16 = 79;
@@ -29,7 +29,7 @@ pub fn first_record(address: SocketAddr, topic: &str, group: &str, protocol: Pro
     groups::runtime()?.block_on(groups::within_patience("a first record", async {
         let started = Instant::now();
         let mut connection = Connection::open(address).await?;
-        connection.call(4, &groups::find_coordinator()).await?;
+        connection.call(4, &groups::find_coordinator(CoordinatorOf::Groups)).await?;
         match protocol {
             Protocol::Classic => join_classic(&mut connection, group).await?,
             Protocol::Consumer => join_consumer(&mut connection, group, topic).await?,
