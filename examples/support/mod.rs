@@ -8,8 +8,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, consumer::ConsumerContext};
 use uuid::Uuid;
 
@@ -18,7 +18,8 @@ pub const RECORDS: usize = 10;
 /// The first consumer crashes with this record in hand.
 pub const CRASHES_AT: usize = 5;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the broker is: the first argument, or the default address.
 pub fn address() -> String {
@@ -28,24 +29,25 @@ pub fn address() -> String {
 /// A topic with ten records, and a group that nobody used before.
 pub struct Scene {
     bootstrap: String,
-    topic: String,
-    group: String,
+    /// The topic, and the group of the same name.
+    pub name: String,
 }
 
 impl Scene {
     /// Creates the topic, with one partition, and produces the records 0 to 9.
     pub fn set_up(bootstrap: &str, name: &str) -> Result<Self, Box<dyn Error>> {
         let name = format!("{name}-{}", Uuid::new_v4());
-        let scene = Self { bootstrap: bootstrap.to_owned(), topic: name.clone(), group: name };
-        scene.create_topic()?;
+        let scene = Self { bootstrap: bootstrap.to_owned(), name };
+        scene.create_topic(&scene.name)?;
         scene.produce()?;
-        println!("{RECORDS} records are in the topic {}", scene.topic);
+        println!("{RECORDS} records are in the topic {}", scene.name);
         Ok(scene)
     }
 
-    fn create_topic(&self) -> Result<(), Box<dyn Error>> {
+    /// Creates a topic with one partition.
+    pub fn create_topic(&self, name: &str) -> Result<(), Box<dyn Error>> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         for result in runtime.block_on(admin.create_topics([&topic], &options))? {
@@ -59,7 +61,7 @@ impl Scene {
         let producer: BaseProducer = self.client().set("enable.idempotence", "true").create()?;
         for number in 0..RECORDS {
             let value = number.to_string();
-            producer.send(BaseRecord::<(), str>::to(&self.topic).payload(&value)).map_err(|(error, _)| error)?;
+            producer.send(BaseRecord::<(), str>::to(&self.name).payload(&value)).map_err(|(error, _)| error)?;
         }
         Ok(producer.flush(PATIENCE)?)
     }
@@ -67,15 +69,16 @@ impl Scene {
     /// A consumer of the group, which commits nothing by itself.
     pub fn consumer(&self) -> Result<BaseConsumer<Quiet>, Box<dyn Error>> {
         let mut config = self.client();
-        config.set("group.id", &self.group).set("enable.auto.commit", "false");
+        config.set("group.id", &self.name).set("enable.auto.commit", "false");
         // Where the group has not committed anything, from the beginning.
         config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
         let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
-        consumer.subscribe(&[&self.topic])?;
+        consumer.subscribe(&[&self.name])?;
         Ok(consumer)
     }
 
-    fn client(&self) -> ClientConfig {
+    /// What every client needs to be told.
+    pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
         config
@@ -90,6 +93,13 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    // A record that is refused makes the commit of its transaction fail.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// The next record and its number; nothing at the end of the partition.
 pub fn next(consumer: &BaseConsumer<Quiet>) -> Result<Option<(usize, BorrowedMessage<'_>)>, Box<dyn Error>> {

@@ -11,6 +11,9 @@ mod at_least_once;
 #[allow(dead_code)]
 #[path = "../../examples/at_most_once.rs"]
 mod at_most_once;
+#[allow(dead_code)]
+#[path = "../../examples/exactly_once.rs"]
+mod exactly_once;
 
 #[test]
 fn a_commit_before_processing_loses_the_record_in_flight() {
@@ -20,4 +23,9 @@ fn a_commit_before_processing_loses_the_record_in_flight() {
 #[test]
 fn a_commit_after_processing_processes_the_record_in_flight_twice() {
     at_least_once::show(&broker().bootstrap()).unwrap();
+}
+
+#[test]
+fn a_commit_within_the_transaction_of_the_result_counts_the_record_in_flight_once() {
+    exactly_once::show(&broker().bootstrap()).unwrap();
 }
