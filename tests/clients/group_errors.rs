@@ -40,14 +40,14 @@ const UNSUPPORTED_ASSIGNOR: i16 = 112;
 const STALE_MEMBER_EPOCH: i16 = 113;
 
 /// A connection that asks for one group.
-struct Asker {
-    connection: Connection,
+pub struct Asker {
+    pub connection: Connection,
     group: String,
 }
 
 impl Asker {
     /// With a coordinator that is ready, which Kafka's is not at once.
-    fn new(bootstrap: &str, group: &str) -> Self {
+    pub fn new(bootstrap: &str, group: &str) -> Self {
         let mut asker = Self { connection: Connection::open(bootstrap), group: group.to_owned() };
         let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
         while asker.connection.call(4, &find).coordinators[0].error_code != NONE
@@ -58,7 +58,7 @@ impl Asker {
         asker
     }
 
-    fn join(&mut self, member: &str, instance: Option<&str>) -> JoinGroupResponse {
+    pub fn join(&mut self, member: &str, instance: Option<&str>) -> JoinGroupResponse {
         self.join_with(member, instance, |request| request)
     }
 
@@ -80,7 +80,7 @@ impl Asker {
     }
 
     /// A member that is alone in its group, and stable; its id and generation.
-    fn alone(&mut self, instance: Option<&str>) -> (String, i32) {
+    pub fn alone(&mut self, instance: Option<&str>) -> (String, i32) {
         let mut joined = self.join("", instance);
         if instance.is_none() {
             assert_eq!(joined.error_code, MEMBER_ID_REQUIRED);

@@ -81,6 +81,11 @@ impl Random {
         Self(seed)
     }
 
+    /// The one of this seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Another one from a number that this one drew.
     pub fn fork(&mut self) -> Self {
         Self(self.next())

@@ -10,6 +10,7 @@
 mod group;
 mod harness;
 mod journal;
+mod raw_producer;
 mod transaction;
 mod wire;
 
@@ -25,4 +26,6 @@ mod group_load;
 mod groups;
 mod produce;
 mod serve;
+mod transaction_crash;
+mod transaction_errors;
 mod transactions;

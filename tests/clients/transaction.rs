@@ -1,14 +1,22 @@
 //! Transactions under test: librdkafka's transactional producer, and what readers of either isolation level get.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use kafka_protocol::messages::OffsetFetchRequest;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use crate::group::{group_id, wanted_offsets};
 use crate::harness::{Delivery, PATIENCE, Producer, Reader, Record, client};
+use crate::wire::Connection;
+
+/// To one who asks for stable offsets while a transaction has some that are not.
+pub const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 
 /// Long enough for a broker to be killed and to come back, even Apache Kafka.
 const OUTAGE: Duration = Duration::from_mins(1);
@@ -70,14 +78,13 @@ impl Transactional {
         self.0.deliver(topic, partition, &Record::value(value))
     }
 
-    /// Puts offsets of the consumer's group into the transaction, as a member of it where it is one.
-    pub fn send_offsets(&self, consumer: &BaseConsumer, offsets: &[(&str, i32, i64)]) -> Result<(), Failure> {
+    /// Puts offsets of a group into the transaction, as the member that this is.
+    pub fn send_offsets(&self, group: &ConsumerGroupMetadata, offsets: &[(&str, i32, i64)]) -> Result<(), Failure> {
         let mut list = TopicPartitionList::new();
         for (topic, partition, offset) in offsets {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
         }
-        let group = consumer.group_metadata().expect("the consumer has no group");
-        repeat(|| self.0.client().send_offsets_to_transaction(&list, &group, OUTAGE))
+        repeat(|| self.0.client().send_offsets_to_transaction(&list, group, OUTAGE))
     }
 
     pub fn commit(&self) -> Result<(), Failure> {
@@ -161,4 +168,22 @@ pub fn member(bootstrap: &str, group: &str, topic: &str, records: usize) -> Base
         }
     }
     consumer
+}
+
+/// What a group has committed for a partition, to one who waits for open transactions, or the code.
+pub fn stable_offset(
+    connection: &mut Connection,
+    group: &str,
+    (topic, partition): (&str, i32),
+) -> io::Result<Result<i64, i16>> {
+    let wanted = OffsetFetchRequestGroup::default()
+        .with_group_id(group_id(group))
+        .with_topics(Some(wanted_offsets(topic, &[partition])));
+    let request = OffsetFetchRequest::default().with_groups(vec![wanted]).with_require_stable(true);
+    let found = &connection.try_call(8, &request)?.groups[0];
+    if found.error_code != 0 {
+        return Ok(Err(found.error_code));
+    }
+    let found = &found.topics[0].partitions[0];
+    Ok(if found.error_code == 0 { Ok(found.committed_offset) } else { Err(found.error_code) })
 }
