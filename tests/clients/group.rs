@@ -18,7 +18,7 @@ use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use crate::harness::{client, fresh};
+use crate::harness::{client, fresh, is_transport};
 use crate::wire::Connection;
 
 /// Long enough for sessions to end and for a broker to come back, even Apache Kafka.
@@ -387,7 +387,7 @@ fn run(consumer: &BaseConsumer<View>, order: &AtomicU8) {
             }
             Some(Err(error)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                if !is_away(code) {
+                if !is_transport(code) {
                     view.change(|ledger| ledger.members[view.number].errors.push(code));
                 }
             }
@@ -399,12 +399,6 @@ fn run(consumer: &BaseConsumer<View>, order: &AtomicU8) {
             uncommitted = usize::from(!view.commit(consumer, None));
         }
     }
-}
-
-/// What clients say while a broker is away.
-fn is_away(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve)
 }
 
 /// One member's view of its group.

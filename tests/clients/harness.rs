@@ -361,7 +361,8 @@ pub fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64,
     }
 }
 
-fn is_transport(code: RDKafkaErrorCode) -> bool {
+/// What clients say while a broker is away.
+pub fn is_transport(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve)
 }

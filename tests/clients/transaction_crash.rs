@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_protocol::messages::UpdateFeaturesRequest;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::{OffsetCommitRequest, UpdateFeaturesRequest};
 use ottla_compat::Process;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Message as _, Offset};
 use tempfile::TempDir;
 
-use crate::group::{fetch_committed, text};
+use crate::group::{fetch_committed, group_id, text, topic_name};
+use crate::group_errors::Asker;
 use crate::groups::quick;
-use crate::harness::{Raise, Random, Reader, Record, client, fresh, own_broker, topic};
+use crate::harness::{Raise, Random, Reader, Record, against_kafka, client, fresh, is_transport, own_broker, topic};
 use crate::journal::{Journal, JournalledProducer};
 use crate::raw_producer::{Membership, NONE, Protocol, RawProducer};
 use crate::transaction::Isolation::Committed;
@@ -78,8 +80,11 @@ fn survive(test: &str, level: i16, protocol: Protocol) {
                 workers.replace_one(&mut random);
             }
             results.follow(random.below(AHEAD as usize / 3) as i64, &mut feed);
-            broker.kill().unwrap();
-            broker.restart().unwrap();
+            // Apache Kafka 4.3.1 was seen to leave a transaction's offsets pending for ever after this.
+            if !against_kafka() {
+                broker.kill().unwrap();
+                broker.restart().unwrap();
+            }
         }
         feed.producer.flush();
         results.follow(feed.sent - results.seen, &mut feed);
@@ -187,6 +192,7 @@ struct Workers {
 impl Workers {
     fn start(bootstrap: &str, input: &str, output: &str, random: &mut Random) -> Self {
         let group = fresh("workers");
+        commit_beginning(&mut Asker::new(bootstrap, &group).connection, &group, input);
         let job = format!("{bootstrap} {group} {input} {output}");
         let mut workers = Self { job, group, folder: TempDir::new().unwrap(), running: Vec::new(), ids: Vec::new() };
         for _ in 0..WORKERS {
@@ -233,6 +239,17 @@ impl Drop for Workers {
     }
 }
 
+/// Commits where the group begins. A worker that finds no offset must not begin there by itself: that it was there
+/// before is the point of what follows.
+fn commit_beginning(connection: &mut Connection, group: &str, topic: &str) {
+    let partition = |index| OffsetCommitRequestPartition::default().with_partition_index(index);
+    let topic = OffsetCommitRequestTopic::default().with_name(topic_name(topic));
+    let topic = topic.with_partitions((0..PARTITIONS).map(partition).collect());
+    let request = OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(vec![topic]);
+    let committed = connection.call(8, &request).topics.remove(0).partitions;
+    assert!(committed.iter().all(|partition| partition.error_code == NONE), "{committed:?}");
+}
+
 #[test]
 #[ignore = "a process of the tests beside it"]
 fn worker() {
@@ -254,7 +271,7 @@ fn work((bootstrap, group, input, output, id): (&str, &str, &str, &str, &str), r
         return println!("init: {failure:?}");
     }
     let mut config = client(bootstrap);
-    config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
+    config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "error");
     config.set("isolation.level", "read_committed").set("fetch.wait.max.ms", "20");
     // All partitions are given up and taken again with a rebalance, so that reading begins at committed offsets.
     config.set("partition.assignment.strategy", "range");
@@ -263,7 +280,11 @@ fn work((bootstrap, group, input, output, id): (&str, &str, &str, &str, &str), r
     consumer.subscribe(&[input]).unwrap();
     loop {
         let given = consumer.context();
-        let records = collect(&consumer, 1 + random.below(40), || given.revoked.swap(false, Ordering::SeqCst));
+        let collected = collect(&consumer, 1 + random.below(40), || given.revoked.swap(false, Ordering::SeqCst));
+        let records = match collected {
+            Ok(records) => records,
+            Err(error) => return println!("{error}"),
+        };
         let Some(membership) = given.membership().filter(|_| !records.is_empty()) else { continue };
         producer.begin();
         for (partition, _, value) in &records {
@@ -301,7 +322,7 @@ fn collect<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     most: usize,
     voids: impl Fn() -> bool,
-) -> Vec<(i32, i64, String)> {
+) -> KafkaResult<Vec<(i32, i64, String)>> {
     let mut records = Vec::new();
     while records.len() < most {
         let polled = consumer.poll(Duration::from_millis(50));
@@ -313,11 +334,12 @@ fn collect<C: ConsumerContext>(
                 let value = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
                 records.push((message.partition(), message.offset(), value));
             }
-            Some(Err(_)) => {}
+            Some(Err(KafkaError::MessageConsumption(code))) if is_transport(code) => {}
+            Some(Err(error)) => return Err(error),
             None => break,
         }
     }
-    records
+    Ok(records)
 }
 
 /// Who a member was when it was given its partitions. What librdkafka says later may be of another membership, or of
@@ -399,7 +421,7 @@ impl RawWorkers<'_> {
         let committed = loop {
             match stable_offset(&mut producer.connection, &self.group, (self.input, partition))? {
                 Ok(offset) => break offset.max(0),
-                Err(UNSTABLE_OFFSET_COMMIT) => {}
+                Err(UNSTABLE_OFFSET_COMMIT) if !self.stop.load(Ordering::Relaxed) => {}
                 Err(code) => return Err(io::Error::other(format!("OffsetFetch: {code}"))),
             }
         };
@@ -419,7 +441,7 @@ impl RawWorkers<'_> {
         };
         let mut next = committed;
         while !self.stop.load(Ordering::Relaxed) {
-            let records = collect(&reader.0, most, || false);
+            let records = collect(&reader.0, most, || false).map_err(io::Error::other)?;
             let Some((_, last, _)) = records.last() else { continue };
             let values: Vec<String> = records.iter().map(|(_, _, value)| value.clone()).collect();
             for values in values.chunks(1 + random.below(10)) {

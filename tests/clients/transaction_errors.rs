@@ -1,12 +1,14 @@
 //! What a transactional producer is refused, in both protocols and with Kafka's codes: requests that librdkafka would
 //! not send.
 
+use rdkafka::Offset;
+
 use crate::group_errors::Asker;
 use crate::harness::{broker, fresh, topic};
 use crate::raw_producer::Protocol::{Classic, Kip890};
 use crate::raw_producer::{Membership, NONE, RawProducer};
 use crate::transaction::Isolation::{Committed, Uncommitted};
-use crate::transaction::values;
+use crate::transaction::{reader, value_of, values};
 
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const ILLEGAL_GENERATION: i16 = 22;
@@ -61,7 +63,7 @@ fn a_write_to_a_partition_that_was_not_added_is_refused() {
     let broker = broker();
     let bootstrap = broker.bootstrap();
     let topic = topic(&bootstrap, "unadded", 2, &[]);
-    let unadded = values_of(&["unadded"]);
+    let (unadded, committed) = (values_of(&["unadded"]), reader(&bootstrap, &topic, 0, Offset::Beginning, Committed));
     for (version, code) in [(10, INVALID_TXN_STATE), (11, TRANSACTION_ABORTABLE)] {
         let mut producer = RawProducer::init(&bootstrap, &fresh("unadded"), Classic).unwrap();
         assert_eq!(producer.write(version, &topic, 1, &unadded).unwrap(), code, "v{version}");
@@ -69,7 +71,9 @@ fn a_write_to_a_partition_that_was_not_added_is_refused() {
         assert_eq!(producer.produce(&topic, 0, &values_of(&["added"])).unwrap(), NONE);
         assert_eq!(producer.write(version, &topic, 1, &unadded).unwrap(), code, "v{version}");
         assert_eq!(producer.end(true).unwrap(), NONE);
-        // The transaction is over, and with it what it had; until then a client is told to try again.
+        // Until its marker is in the partition a transaction takes late writes: that is what KIP-890 is for. Then it is
+        // over, and with it what it had; while other partitions wait for theirs a client is told to try again.
+        assert_eq!(value_of(committed.next().2), "added");
         let after = loop {
             match producer.write(version, &topic, 0, &unadded).unwrap() {
                 NOT_ENOUGH_REPLICAS => {}
@@ -118,6 +122,8 @@ fn a_producer_that_was_shut_out_gets_nowhere() {
     let topic = topic(&bootstrap, "shut-out", 1, &[]);
     for protocol in [Classic, Kip890] {
         let (id, group) = (fresh("shut-out"), fresh("shut-out"));
+        // From here on the group has a coordinator.
+        Asker::new(&bootstrap, &group);
         let mut old = RawProducer::init(&bootstrap, &id, protocol).unwrap();
         assert_eq!(old.produce(&topic, 0, &values_of(&["old"])).unwrap(), NONE);
         let mut new = RawProducer::init(&bootstrap, &id, protocol).unwrap();
