@@ -181,6 +181,12 @@ impl Broker {
         self.address.to_string()
     }
 
+    /// Lets its folder stay when it goes, for who looks for what went wrong; where that is.
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
+    }
+
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

@@ -44,9 +44,9 @@ pub fn run(plan: Plan<'_>, application: &dyn Application, broker: &mut Broker) -
     let bootstrap = broker.bootstrap();
     topics::create(&bootstrap, application.inputs())?;
     topics::create(&bootstrap, &[application.output()])?;
-    let folder = tempfile::tempdir()?;
+    let mut folder = tempfile::tempdir()?;
     let input = Input::default();
-    thread::scope(|scope| {
+    let result = thread::scope(|scope| {
         let produced = scope.spawn(|| input.produce(&bootstrap, application, plan.seed));
         let instances = Instances::start(application, plan.kafka, bootstrap.clone(), folder.path(), plan.is_weakened);
         let disturbed = instances.and_then(|instances| {
@@ -59,6 +59,10 @@ pub fn run(plan: Plan<'_>, application: &dyn Application, broker: &mut Broker) -
         input.stop();
         let produced = produced.join().map_err(|_| io::Error::other("the producer of the input panicked"))?;
         disturbed?.finish(plan, application, produced?)
+    });
+    result.map_err(|error| {
+        folder.disable_cleanup(true);
+        io::Error::other(format!("{error}\nwhat the instances said is in {}", folder.path().display()))
     })
 }
 
@@ -120,10 +124,16 @@ impl Scene<'_> {
             self.instances.revive()?;
             if started.elapsed() > PATIENCE {
                 let counts = self.reader.counts();
-                return Err(self.instances.failure(&format!("{what}: not within {PATIENCE:?}, {counts:?} are read")));
+                return Err(self.late(&format!("{what}: not within {PATIENCE:?}, {counts:?} are read")));
             }
         }
         Ok(())
+    }
+
+    /// An error with what may be in the way of the output.
+    fn late(&self, what: &str) -> io::Error {
+        let open = topics::open_transactions(&self.broker.bootstrap());
+        io::Error::other(format!("{what}; open transactions: {open:?}"))
     }
 
     /// Waits for the whole output, ends the instances, and compares everything once more.
@@ -141,9 +151,7 @@ impl Scene<'_> {
             match application.check(&input, self.reader.records()) {
                 Ok(()) => break,
                 Err(fault @ Fault::Wrong(_)) => return Err(wrong(fault)),
-                Err(fault) if started.elapsed() > PATIENCE => {
-                    return Err(self.instances.failure(&format!("{fault:?}")));
-                }
+                Err(fault) if started.elapsed() > PATIENCE => return Err(self.late(&format!("{fault:?}"))),
                 Err(_) => self.reader.read_on()?,
             }
             self.instances.revive()?;

@@ -27,8 +27,6 @@ pub struct Instances<'a> {
     folder: &'a Path,
     is_weakened: bool,
     processes: Vec<Process>,
-    /// How many gave up by themselves.
-    gave_up: usize,
 }
 
 impl<'a> Instances<'a> {
@@ -40,8 +38,7 @@ impl<'a> Instances<'a> {
         folder: &'a Path,
         is_weakened: bool,
     ) -> io::Result<Self> {
-        let mut instances =
-            Self { application, kafka, bootstrap, folder, is_weakened, processes: Vec::new(), gave_up: 0 };
+        let mut instances = Self { application, kafka, bootstrap, folder, is_weakened, processes: Vec::new() };
         for number in 0..COUNT {
             let process = instances.spawn(number)?;
             instances.processes.push(process);
@@ -78,11 +75,8 @@ impl<'a> Instances<'a> {
         for number in 0..COUNT {
             match self.process(number)?.exited()? {
                 None => {}
-                Some(status) if status.code() == Some(GIVEN_UP) => {
-                    self.gave_up += 1;
-                    self.restart(number)?;
-                }
-                Some(status) => return Err(self.failure(&format!("instance {number} ended with {status}"))),
+                Some(status) if status.code() == Some(GIVEN_UP) => self.restart(number)?,
+                Some(status) => return Err(io::Error::other(format!("instance {number} ended with {status}"))),
             }
         }
         Ok(())
@@ -93,20 +87,10 @@ impl<'a> Instances<'a> {
         for process in &mut self.processes {
             let (status, _) = process.terminate(PATIENCE)?;
             if !ended_well(status) {
-                return Err(self.failure(&format!("an instance ended with {status}")));
+                return Err(io::Error::other(format!("an instance ended with {status} after SIGTERM")));
             }
         }
         Ok(())
-    }
-
-    /// An error with the last of what they said.
-    pub fn failure(&self, what: &str) -> io::Error {
-        let tail = |output: String| {
-            let lines: Vec<&str> = output.lines().collect();
-            lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
-        };
-        let said: Vec<String> = self.processes.iter().map(|process| tail(process.output())).collect();
-        io::Error::other(format!("{what}; the instances said\n{}", said.join("\n---\n")))
     }
 
     /// What they did about which errors, and how often.

@@ -154,10 +154,8 @@ fn with_broker(
     match told {
         Ok(told) => println!("ok: {name}: {told} ({seconds} s)"),
         Err(error) => {
-            let output = broker.output();
-            let lines: Vec<&str> = output.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
-            return Err(io::Error::other(format!("{name}: {error}\nafter {seconds} s; the broker said\n{tail}")));
+            let kept = broker.keep().display();
+            return Err(io::Error::other(format!("{name}: {error}\nafter {seconds} s; the broker's folder is {kept}")));
         }
     }
     Ok(())
