@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -144,6 +145,8 @@ impl RawProducer {
     }
 
     fn batch(&self, first: i32, transactional: bool, values: &[String]) -> Bytes {
+        // Not one of long ago, which retention would take away.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
         let records = values.iter().enumerate().map(|(index, value)| Record {
             transactional,
             control: false,
@@ -154,7 +157,7 @@ impl RawProducer {
             timestamp_type: TimestampType::Creation,
             offset: index as i64,
             sequence: first + index as i32,
-            timestamp: 1_700_000_000_000,
+            timestamp: now,
             key: None,
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
             headers: kafka_protocol::indexmap::IndexMap::default(),

@@ -80,7 +80,7 @@ fn survive(test: &str, level: i16, protocol: Protocol) {
                 workers.replace_one(&mut random);
             }
             results.follow(random.below(AHEAD as usize / 3) as i64, &mut feed);
-            // Apache Kafka 4.3.1 was seen to leave a transaction's offsets pending for ever after this.
+            // With Apache Kafka in its place the workers did not get through this; why is not known.
             if !against_kafka() {
                 broker.kill().unwrap();
                 broker.restart().unwrap();
@@ -106,13 +106,21 @@ fn survive(test: &str, level: i16, protocol: Protocol) {
         let expected: Vec<String> =
             records.into_iter().map(|(_, value)| String::from_utf8(value.unwrap()).unwrap()).collect();
         for topic in [&output, &raw_output] {
-            assert!(values(&bootstrap, topic, partition as i32, Committed) == expected, "{topic}, {partition}");
+            let found = values(&bootstrap, topic, partition as i32, Committed);
+            assert_eq!(first_difference(&found, &expected), None, "{topic}, {partition}");
         }
         for group in [&workers.group, &raw.group] {
             let committed = fetch_committed(&mut Connection::open(&bootstrap), group);
             assert_eq!(committed[&(input.clone(), partition as i32)], expected.len() as i64, "{group}, {partition}");
         }
     }
+}
+
+/// Where two histories part, and how they go on there.
+fn first_difference<'a>(found: &'a [String], expected: &'a [String]) -> Option<(usize, &'a [String], &'a [String])> {
+    let at = (0..found.len().max(expected.len())).find(|at| found.get(*at) != expected.get(*at))?;
+    let from_there = |values: &'a [String]| &values[at.min(values.len())..values.len().min(at + 5)];
+    Some((at, from_there(found), from_there(expected)))
 }
 
 /// Sets the level of `transaction.version`.

@@ -1,7 +1,7 @@
 //! What transactions promise to those who use librdkafka.
 //!
-//! librdkafka 2.12 speaks the older of the two protocols, whatever level `transaction.version` has. To Ottla and
-//! to Apache Kafka 4.3.1 it sends InitProducerId v4, AddPartitionsToTxn v0, Produce v10, AddOffsetsToTxn v0,
+//! librdkafka 2.12 speaks the older of the two protocols, whatever level `transaction.version` has. It
+//! sends InitProducerId v4, AddPartitionsToTxn v0, Produce v10, AddOffsetsToTxn v0,
 //! TxnOffsetCommit v3 and EndTxn v1. KIP-890 begins with Produce v12, TxnOffsetCommit v5 and EndTxn v5.
 
 use std::cmp::Reverse;
