@@ -136,12 +136,12 @@ struct Window {
 struct Producer {
     connection: Connection,
     protocol: Protocol,
-    id: TransactionalId,
+    transactional_id: TransactionalId,
     topic: TopicName,
     partition: i32,
     /// Where offsets are committed.
     group: Option<GroupId>,
-    producer_id: i64,
+    id: i64,
     epoch: i16,
     sequence: i32,
     committed: u32,
@@ -153,11 +153,11 @@ impl Producer {
         let mut producer = Self {
             connection: Connection::open(address).await?,
             protocol: producers.protocol,
-            id: TransactionalId(StrBytes::from_string(format!("{topic}-{number}"))),
+            transactional_id: TransactionalId(StrBytes::from_string(format!("{topic}-{number}"))),
             topic: TopicName(StrBytes::from_string(topic.clone())),
             partition: i32::from(number % producers.partitions),
             group: producers.commits_offsets.then(|| GroupId(StrBytes::from_string(format!("{topic}-{number}")))),
-            producer_id: -1,
+            id: -1,
             epoch: -1,
             sequence: 0,
             committed: 0,
@@ -212,7 +212,7 @@ impl Producer {
                     tokio::time::sleep(PAUSE).await;
                 }
                 code => {
-                    let (id, committed) = (self.id.as_str(), self.committed);
+                    let (id, committed) = (self.transactional_id.as_str(), self.committed);
                     let what = format!("{id}: error code {code} to request {} after {committed} transactions", R::KEY);
                     return Err(io::Error::other(what));
                 }
@@ -222,12 +222,12 @@ impl Producer {
 
     async fn init(&mut self) -> io::Result<()> {
         let request = InitProducerIdRequest::default()
-            .with_transactional_id(Some(self.id.clone()))
+            .with_transactional_id(Some(self.transactional_id.clone()))
             .with_transaction_timeout_ms(60_000)
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
         let answer = self.ask(self.protocol.init_producer_id(), &request, |answer| answer.error_code).await?;
-        (self.producer_id, self.epoch, self.sequence) = (answer.producer_id.0, answer.producer_epoch, 0);
+        (self.id, self.epoch, self.sequence) = (answer.producer_id.0, answer.producer_epoch, 0);
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl Producer {
         let partition = PartitionProduceData::default().with_index(self.partition).with_records(Some(self.batch()?));
         let data = TopicProduceData::default().with_name(self.topic.clone()).with_partition_data(vec![partition]);
         let request = ProduceRequest::default()
-            .with_transactional_id(Some(self.id.clone()))
+            .with_transactional_id(Some(self.transactional_id.clone()))
             .with_acks(-1)
             .with_timeout_ms(30_000)
             .with_topic_data(vec![data]);
@@ -257,8 +257,8 @@ impl Producer {
         let topic =
             AddPartitionsToTxnTopic::default().with_name(self.topic.clone()).with_partitions(vec![self.partition]);
         let request = AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(self.id.clone())
-            .with_v3_and_below_producer_id(self.producer_id.into())
+            .with_v3_and_below_transactional_id(self.transactional_id.clone())
+            .with_v3_and_below_producer_id(self.id.into())
             .with_v3_and_below_producer_epoch(self.epoch)
             .with_v3_and_below_topics(vec![topic]);
         self.ask(3, &request, |answer| {
@@ -278,9 +278,9 @@ impl Producer {
         let topic =
             TxnOffsetCommitRequestTopic::default().with_name(self.topic.clone()).with_partitions(vec![partition]);
         let request = TxnOffsetCommitRequest::default()
-            .with_transactional_id(self.id.clone())
+            .with_transactional_id(self.transactional_id.clone())
             .with_group_id(group)
-            .with_producer_id(self.producer_id.into())
+            .with_producer_id(self.id.into())
             .with_producer_epoch(self.epoch)
             .with_topics(vec![topic]);
         self.ask(5, &request, |answer| {
@@ -293,13 +293,13 @@ impl Producer {
 
     async fn commit(&mut self) -> io::Result<()> {
         let request = EndTxnRequest::default()
-            .with_transactional_id(self.id.clone())
-            .with_producer_id(self.producer_id.into())
+            .with_transactional_id(self.transactional_id.clone())
+            .with_producer_id(self.id.into())
             .with_producer_epoch(self.epoch)
             .with_committed(true);
         let answer = self.ask(self.protocol.end_txn(), &request, |answer| answer.error_code).await?;
         if self.protocol == Protocol::Version2 {
-            (self.producer_id, self.epoch, self.sequence) = (answer.producer_id.0, answer.producer_epoch, 0);
+            (self.id, self.epoch, self.sequence) = (answer.producer_id.0, answer.producer_epoch, 0);
         }
         Ok(())
     }
@@ -316,7 +316,11 @@ impl Producer {
         if offset == Some(self.committed.into()) {
             return Ok(());
         }
-        Err(io::Error::other(format!("{}: offset {offset:?} after {} transactions", self.id.as_str(), self.committed)))
+        Err(io::Error::other(format!(
+            "{}: offset {offset:?} after {} transactions",
+            self.transactional_id.as_str(),
+            self.committed
+        )))
     }
 
     fn batch(&self) -> io::Result<Bytes> {
@@ -327,7 +331,7 @@ impl Producer {
             control: false,
             delete_horizon: false,
             partition_leader_epoch: -1,
-            producer_id: self.producer_id,
+            producer_id: self.id,
             producer_epoch: self.epoch,
             timestamp_type: TimestampType::Creation,
             offset: 0,
