@@ -289,14 +289,15 @@ fn end_classic(current: &Transaction, request: &End) -> Result<EndTxn, ErrorCode
     }
 }
 
-/// With an epoch for each transaction a repeated request is known by its epoch, which is the one before.
+/// With an epoch for each transaction a repeated request is known by its epoch, which is the one before. Only if the
+/// transaction was ended so: after one of the classic protocol it is that of a producer that was shut out.
 fn end_kip_890(current: &Transaction, request: &End) -> Result<EndTxn, ErrorCode> {
     if current.goes_to(request.producer) {
         return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
     }
     let (producer, epoch) = request.producer;
     let is_current = current.epoch == epoch;
-    let was_bumped = i32::from(current.epoch.0) == i32::from(epoch.0) + 1;
+    let was_bumped = current.client_version.bumps_epoch() && i32::from(current.epoch.0) == i32::from(epoch.0) + 1;
     let was_rotated = current.previous_producer == producer
         && transaction::is_exhausted(epoch)
         && epoch.0 != i16::MAX

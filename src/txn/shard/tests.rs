@@ -265,6 +265,23 @@ fn late_end_cannot_end_the_next_transaction() {
     assert_eq!(world.state(), "Ongoing");
 }
 
+/// Kafka takes it for a retry, and tells the producer that was shut out the epoch of the one that holds the id.
+#[test]
+fn late_end_of_a_fenced_producer_is_no_retry_of_a_classic_end() {
+    let mut world = World::new(KIP_890);
+    let zombie = world.init(None).unwrap();
+    let holder = world.init(None).unwrap();
+    world.version = CLASSIC;
+    world.add(holder, 0).unwrap();
+    assert_eq!(world.end(holder, false), Ok(holder));
+    world.version = KIP_890;
+    assert_eq!(world.end(zombie, false), Err(ErrorCode::PRODUCER_FENCED));
+    world.finish();
+    assert_eq!(world.end(zombie, false), Err(ErrorCode::PRODUCER_FENCED));
+    world.restart();
+    assert_eq!(world.end(zombie, false), Err(ErrorCode::PRODUCER_FENCED));
+}
+
 #[test]
 fn kip_890_tells_a_retry_from_the_next_end_by_the_epoch() {
     let mut world = World::new(KIP_890);
