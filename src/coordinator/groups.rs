@@ -276,7 +276,7 @@ impl GroupShard {
     ) -> Result<Told<Result<CommitCodes, NotWritten>>, AppendError> {
         let refused = |error| Ok(Told { result: Err(NotWritten::Log(error)), durable: None });
         match self.log.begin_verification(txn.producer_id, txn.producer_epoch, Sequence::NONE, false) {
-            Ok(Some(now)) if now != guard => {
+            Ok(Some(now)) if now != guard && guard != VerificationGuard::WAIVED => {
                 return refused(AppendError::InvalidTxnState("The transaction has ended meanwhile".to_owned()));
             }
             Ok(_) => {}

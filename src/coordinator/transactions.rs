@@ -105,6 +105,14 @@ impl TransactionCoordinator {
         }))
     }
 
+    /// Whether [`Self::take_part`] has to be asked: always where it adds the partitions, else unless
+    /// `transaction.partition.verification.enable` says that it need not.
+    pub fn has_to_be_asked(&self, adds: bool) -> bool {
+        let image = self.world.metadata.image();
+        let config = &self.world.config;
+        adds || config.verifies_transactions(decide::dynamic(&image, config.node_id))
+    }
+
     /// A producer is about to write its first records of a transaction to partitions (rule 11): they are added to the
     /// transaction, where the protocol is that of KIP-890, or looked up in it: a code for each.
     pub fn take_part(
@@ -120,11 +128,6 @@ impl TransactionCoordinator {
                 shard.add_partitions(turn, &transactional_id, producer, &partitions, TransactionVersion::KIP_890)?;
                 Ok(vec![ErrorCode::NONE; partitions.len()])
             });
-        }
-        let image = self.world.metadata.image();
-        let config = &self.world.config;
-        if !config.verifies_transactions(decide::dynamic(&image, config.node_id)) {
-            return Outcome::Now(Ok(Ok(vec![ErrorCode::NONE; partitions.len()])));
         }
         self.run(id, move |shard, _| shard.verify(&transactional_id, producer, &partitions))
     }

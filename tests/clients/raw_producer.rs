@@ -181,22 +181,28 @@ impl RawProducer {
     }
 
     /// Puts a group's offset into the transaction, as the protocol wants it.
-    pub fn commit_offset(
-        &mut self,
-        (group, membership): (&str, &Membership),
-        (topic, partition, offset): (&str, i32, i64),
-    ) -> io::Result<i16> {
+    pub fn commit_offset(&mut self, group: (&str, &Membership), offset: (&str, i32, i64)) -> io::Result<i16> {
         if self.protocol == Protocol::Classic {
             let request = AddOffsetsToTxnRequest::default()
                 .with_transactional_id(self.transactional_id())
                 .with_producer_id(self.producer.into())
                 .with_producer_epoch(self.epoch)
-                .with_group_id(group_id(group));
+                .with_group_id(group_id(group.0));
             let code = once_carried_out(|| Ok(self.connection.try_call(3, &request)?.error_code))?;
             if code != NONE {
                 return Ok(code);
             }
         }
+        self.write_offset(self.protocol.commit_offsets(), group, offset)
+    }
+
+    /// The same in this version, and without adding the group before.
+    pub fn write_offset(
+        &mut self,
+        version: i16,
+        (group, membership): (&str, &Membership),
+        (topic, partition, offset): (&str, i32, i64),
+    ) -> io::Result<i16> {
         let partition =
             TxnOffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(offset);
         let topic = TxnOffsetCommitRequestTopic::default().with_name(topic_name(topic));
@@ -209,7 +215,6 @@ impl RawProducer {
             .with_member_id(text(&membership.member))
             .with_group_instance_id(membership.instance.as_deref().map(text))
             .with_topics(vec![topic.with_partitions(vec![partition])]);
-        let version = self.protocol.commit_offsets();
         once_carried_out(|| Ok(self.connection.try_call(version, &request)?.topics[0].partitions[0].error_code))
     }
 

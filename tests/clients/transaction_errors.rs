@@ -1,10 +1,11 @@
 //! What a transactional producer is refused, in both protocols and with Kafka's codes: requests that librdkafka would
 //! not send.
 
+use ottla_compat::Settings;
 use rdkafka::Offset;
 
 use crate::group_errors::Asker;
-use crate::harness::{broker, fresh, topic};
+use crate::harness::{broker, fresh, own_broker, topic};
 use crate::raw_producer::Protocol::{Classic, Kip890};
 use crate::raw_producer::{Membership, NONE, RawProducer};
 use crate::transaction::Isolation::{Committed, Uncommitted};
@@ -84,6 +85,32 @@ fn a_write_to_a_partition_that_was_not_added_is_refused() {
     }
     assert_eq!(values(&bootstrap, &topic, 0, Uncommitted), ["added", "added"]);
     assert_eq!(values(&bootstrap, &topic, 1, Uncommitted), [] as [&str; 0]);
+}
+
+/// `transaction.partition.verification.enable`: Kafka takes the older protocol at its word where it is off.
+#[test]
+fn what_was_not_added_is_taken_where_nothing_is_verified() {
+    let broker = own_broker(Settings::default().set("transaction.partition.verification.enable", "false"));
+    let bootstrap = broker.bootstrap();
+    let (topic, group) = (topic(&bootstrap, "unverified", 1, &[]), fresh("unverified"));
+    // From here on the group has a coordinator.
+    Asker::new(&bootstrap, &group);
+    for version in [10, 11] {
+        let mut producer = RawProducer::init(&bootstrap, &fresh("unverified"), Classic).unwrap();
+        assert_eq!(producer.write(version, &topic, 0, &values_of(&["unadded"])).unwrap(), NONE, "v{version}");
+    }
+    for version in [3, 4] {
+        let mut producer = RawProducer::init(&bootstrap, &fresh("unverified"), Classic).unwrap();
+        let none = Membership::none();
+        let code = producer.write_offset(version, (&group, &none), (&topic, 0, 1)).unwrap();
+        assert_eq!(code, NONE, "v{version}");
+    }
+    // What adds a partition by writing to it adds it.
+    let mut producer = RawProducer::init(&bootstrap, &fresh("unverified"), Kip890).unwrap();
+    assert_eq!(producer.produce(&topic, 0, &values_of(&["added"])).unwrap(), NONE);
+    assert_eq!(producer.end(true).unwrap(), NONE);
+    assert_eq!(values(&bootstrap, &topic, 0, Uncommitted), ["unadded", "unadded", "added"]);
+    assert_eq!(values(&bootstrap, &topic, 0, Committed), [] as [&str; 0], "nobody ends the transactions before");
 }
 
 #[test]

@@ -33,17 +33,26 @@ pub(super) struct Unverified {
 
 type Key = (TopicRef, PartitionIndex);
 
-/// What came of it, for the partitions where there was something to ask.
-#[derive(Debug, Default)]
-pub(super) struct Verdicts(HashMap<Key, Result<VerificationGuard, Unverified>>);
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    /// For the partitions where there was something to ask.
+    asked: HashMap<Key, Result<VerificationGuard, Unverified>>,
+    /// For all others.
+    otherwise: VerificationGuard,
+}
 
 impl Verdicts {
     /// What the append into a partition has to show.
     pub fn of(&self, topic: &TopicRef, index: PartitionIndex) -> Result<VerificationGuard, Unverified> {
-        if self.0.is_empty() {
-            return Ok(VerificationGuard::NONE);
+        if self.asked.is_empty() {
+            return Ok(self.otherwise);
         }
-        self.0.get(&(topic.clone(), index)).cloned().unwrap_or(Ok(VerificationGuard::NONE))
+        self.asked.get(&(topic.clone(), index)).cloned().unwrap_or(Ok(self.otherwise))
+    }
+
+    fn all(otherwise: VerificationGuard) -> Self {
+        Self { asked: HashMap::new(), otherwise }
     }
 }
 
@@ -71,7 +80,7 @@ fn transactional(records: Option<&[u8]>) -> Option<BatchHeader> {
 /// # Errors
 /// INVALID_PRODUCER_ID_MAPPING where a request speaks for several producers.
 pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Result<Verification, Unverified> {
-    let nothing = Ok(Verification::Done(Verdicts::default()));
+    let nothing = Ok(Verification::Done(Verdicts::all(VerificationGuard::NONE)));
     let Some(id) = &body.transactional_id else { return nothing };
     let batches = body.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |at| (&topic.topic, at)));
     // What is not there is no matter of transactions.
@@ -88,14 +97,18 @@ pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Re
         let message = "Transactional records contained more than one producer ID".to_owned();
         return Err(Unverified { code: ErrorCode::INVALID_PRODUCER_ID_MAPPING, message: Some(message) });
     }
-    let mut verdicts = Verdicts::default();
+    let adds = version >= ADDS_PARTITIONS;
+    if !broker.transactions.has_to_be_asked(adds) {
+        return Ok(Verification::Done(Verdicts::all(VerificationGuard::WAIVED)));
+    }
+    let mut verdicts = Verdicts::all(VerificationGuard::NONE);
     let mut asked = Vec::new();
     for (key, found, header) in batches {
-        match begin(&found, version, producer, header.base_sequence, &key) {
+        match begin(&found, adds, producer, header.base_sequence, &key) {
             Ok(Some(unknown)) => asked.push(unknown),
             Ok(None) => {}
             Err(code) => {
-                verdicts.0.insert(key, Err(Unverified { code, message: None }));
+                verdicts.asked.insert(key, Err(Unverified { code, message: None }));
             }
         }
     }
@@ -103,7 +116,7 @@ pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Re
         return Ok(Verification::Done(verdicts));
     }
     let partitions = asked.iter().map(|asked| asked.partition.clone()).collect();
-    Ok(match broker.transactions.take_part(id, producer, partitions, version >= ADDS_PARTITIONS) {
+    Ok(match broker.transactions.take_part(id, producer, partitions, adds) {
         Outcome::Now(answer) => {
             verdicts.take(version, asked, answer.flatten());
             Verification::Done(verdicts)
@@ -118,12 +131,12 @@ pub(super) fn verify(broker: &Broker, version: i16, body: &ProduceRequest) -> Re
 /// What has to be asked about a partition: nothing where the transaction is open in it.
 fn begin(
     found: &Found,
-    version: i16,
+    adds: bool,
     (producer, epoch): Producer,
     sequence: Sequence,
     key: &Key,
 ) -> Result<Option<Asked>, ErrorCode> {
-    let begun = found.log.begin_verification(producer, epoch, sequence, version >= ADDS_PARTITIONS);
+    let begun = found.log.begin_verification(producer, epoch, sequence, adds);
     let guard = begun.map_err(|error| append_error(&error))?;
     let partition = TopicPartition::new(found.topic.name.clone(), key.1);
     Ok(guard.map(|guard| Asked { key: key.clone(), partition, guard }))
@@ -134,7 +147,7 @@ impl Verdicts {
         let codes = answer.unwrap_or_else(|code| vec![code; asked.len()]);
         for (asked, code) in asked.into_iter().zip(codes) {
             let verdict = if code == ErrorCode::NONE { Ok(asked.guard) } else { Err(unverified(version, code)) };
-            self.0.insert(asked.key, verdict);
+            self.asked.insert(asked.key, verdict);
         }
     }
 }

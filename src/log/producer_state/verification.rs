@@ -20,6 +20,8 @@ pub struct VerificationGuard(u64);
 impl VerificationGuard {
     /// Nothing was verified.
     pub const NONE: Self = Self(0);
+    /// Nothing has to be (`transaction.partition.verification.enable=false`).
+    pub const WAIVED: Self = Self(u64::MAX);
 }
 
 /// A verification that was begun.
