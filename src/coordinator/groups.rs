@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::load::{self, LoadError};
 use super::markers::{self, Marker, NotWritten};
 use super::running::{Live, Running, Turned};
-use super::{Outcome, Told, World, load_written, settled, shard_of, shards, steady_now, timers, unsettled};
+use super::shards::Shards;
+use super::{Outcome, Told, World, settled, steady_now, timers, unsettled};
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::group::offsets::TxnCommit;
@@ -36,20 +37,20 @@ pub type CommitCodes = Result<Vec<ErrorCode>, ErrorCode>;
 /// The coordinator of all groups.
 pub struct GroupCoordinator {
     world: Arc<World>,
-    shards: Vec<Arc<Running<GroupShard>>>,
+    shards: Shards<GroupShard>,
 }
 
 impl GroupCoordinator {
     /// One shard for each partition that `__consumer_offsets` has now; none is loaded yet.
     pub fn new(metadata: Arc<MetadataStore>, logs: Arc<LogManager>, config: BrokerConfig) -> Self {
         let world = Arc::new(World { metadata, logs, config, stopping: AtomicBool::new(false) });
-        Self { shards: shards(&world, &()), world }
+        Self { shards: Shards::new(&world, &()), world }
     }
 
     /// Begins to load what earlier brokers wrote, so that dead members are missed and all groups can be listed; and to
     /// look for offsets that have expired. Needs the runtime.
     pub fn start(&self) {
-        load_written(&self.shards);
+        self.shards.load_written();
         let period = self.world.config.groups.offsets_retention_check_ms;
         tokio::spawn(timers::expire_offsets(self.shards.clone(), period));
     }
@@ -57,7 +58,7 @@ impl GroupCoordinator {
     /// From now on nobody waits for other members: those who do are told that there is no coordinator.
     pub fn stop(&self) {
         self.world.stopping.store(true, Ordering::SeqCst);
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.with_live(|live| live.waiting.clear());
         }
     }
@@ -68,15 +69,12 @@ impl GroupCoordinator {
         T: Send + 'static,
         F: FnOnce(&mut Shard, &mut Turn<'_>) -> T + Send + 'static,
     {
-        match shard_of(&self.shards, group) {
-            Some(shard) => shard.run(|live| live.turn(op)),
-            None => Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)),
-        }
+        self.shards.run(group, op)
     }
 
     /// The partition of `__consumer_offsets` that keeps a group's offsets.
     pub fn partition(&self, group: &str) -> Option<TopicPartition> {
-        shard_of(&self.shards, group).map(|shard| shard.partition())
+        self.shards.of(group).ok().map(|shard| shard.partition())
     }
 
     /// TxnOffsetCommit begins: what the append of its offsets has to show, once the transaction's coordinator has said
@@ -85,7 +83,7 @@ impl GroupCoordinator {
     /// # Errors
     /// Why the log of the group refuses the producer.
     pub fn begin_verification(&self, txn: &TxnCommit, adds: bool) -> Result<Option<VerificationGuard>, NotWritten> {
-        let shard = shard_of(&self.shards, &txn.commit.group).ok_or(NotWritten::Gone)?;
+        let shard = self.shards.of(&txn.commit.group).map_err(NotWritten::Groups)?;
         let log = shard.log().map_err(|error| NotWritten::Log(AppendError::Storage(error.to_string())))?;
         let begun = log.begin_verification(txn.producer_id, txn.producer_epoch, Sequence::NONE, adds);
         begun.map_err(NotWritten::Log)
@@ -93,9 +91,9 @@ impl GroupCoordinator {
 
     /// TxnOffsetCommit: the offsets are pending until the transaction ends.
     pub fn txn_commit(&self, txn: TxnCommit, guard: VerificationGuard) -> Outcome<Result<CommitCodes, NotWritten>> {
-        match shard_of(&self.shards, &txn.commit.group) {
-            Some(shard) => shard.run(move |live| live.txn_commit(&txn, guard)),
-            None => Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)),
+        match self.shards.of(&txn.commit.group) {
+            Ok(shard) => shard.run(move |live| live.txn_commit(&txn, guard)),
+            Err(code) => Outcome::Now(Err(code)),
         }
     }
 
@@ -105,8 +103,9 @@ impl GroupCoordinator {
     where
         F: FnOnce(&mut Shard, &mut Turn<'_>) -> Option<Released> + Send + 'static,
     {
-        let Some(shard) = shard_of(&self.shards, group) else {
-            return Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+        let shard = match self.shards.of(group) {
+            Ok(shard) => shard,
+            Err(code) => return Outcome::Now(Err(code)),
         };
         match shard.turn(|live| live.turn_waiting(op)) {
             Turned::Done(Ok(answer)) => Outcome::Later(answer),
@@ -122,26 +121,21 @@ impl GroupCoordinator {
     pub fn run_all<T, F>(&self, op: F) -> Vec<Outcome<T>>
     where
         T: Send + 'static,
-        F: Fn(&mut Shard, &mut Turn<'_>) -> T + Clone + Send + 'static,
+        F: FnOnce(&mut Shard, &mut Turn<'_>) -> T + Clone + Send + 'static,
     {
-        let used = self.shards.iter().filter(|shard| shard.is_on_disk());
-        used.map(|shard| {
-            let op = op.clone();
-            shard.run(|live| live.turn(op))
-        })
-        .collect()
+        self.shards.run_all(op)
     }
 
     /// A transaction ends in a partition of `__consumer_offsets`: what it committed there counts, or is forgotten.
     pub(super) async fn end_transaction(&self, index: PartitionIndex, marker: Marker) -> Result<Durable, NotWritten> {
-        let shard = usize::try_from(index.0).ok().and_then(|index| self.shards.get(index)).ok_or(NotWritten::Gone)?;
+        let shard = self.shards.at(index).ok_or(NotWritten::Gone)?;
         let ended = shard.when_loaded(move |live| Ok(live.end_transaction(&marker))).await;
         ended.map_err(NotWritten::Groups)?.map_err(NotWritten::Log)
     }
 
     /// Offsets of topics that are gone go too.
     pub fn topics_deleted(&self, topics: &[(Arc<str>, TopicId)]) {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             // In a shard that is not loaded they stay until they expire, and count for nothing: ids differ.
             let _ = shard.turn(|live| live.turn(|shard, turn| shard.topics_deleted(turn, topics)));
         }
@@ -173,6 +167,8 @@ impl Live for GroupShard {
     const TOPIC: &'static str = CONSUMER_OFFSETS;
     const WHAT: &'static str = "groups";
     type Beside = ();
+    type Shard = Shard;
+    type Turn<'a> = Turn<'a>;
 
     fn load(running: &Arc<Running<Self>>, log: Arc<dyn PartitionLog>, load: u64) -> Result<Self, LoadError> {
         Ok(Self {
@@ -188,6 +184,12 @@ impl Live for GroupShard {
         })
     }
 
+    /// Those who waited and are answered may tell once it is durable.
+    fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> Result<Told<T>, AppendError> {
+        let ticket = self.ticket();
+        self.turn_of(ticket, VerificationGuard::NONE, op)
+    }
+
     fn loaded(&mut self) -> Result<(), AppendError> {
         self.turn(Shard::loaded).map(drop)
     }
@@ -198,12 +200,6 @@ impl Live for GroupShard {
 }
 
 impl GroupShard {
-    /// Decides, appends, applies; those who waited and are answered may tell once it is durable.
-    pub(super) fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> Result<Told<T>, AppendError> {
-        let ticket = self.ticket();
-        self.turn_of(ticket, VerificationGuard::NONE, op)
-    }
-
     fn turn_of<T>(
         &mut self,
         ticket: Ticket,

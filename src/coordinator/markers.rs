@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::running::Running;
+use super::running::{Live, Running};
 use super::transactions::TransactionShard;
 use super::{GroupCoordinator, settled};
 use crate::clock;

@@ -10,6 +10,7 @@ mod groups;
 mod load;
 pub mod markers;
 mod running;
+mod shards;
 mod timers;
 mod transactions;
 
@@ -24,10 +25,8 @@ use crate::group::turn::Steady;
 use crate::metadata::MetadataStore;
 use crate::storage::partition_log::Durable;
 use crate::storage::{LogManager, PartitionLog};
-use crate::types::PartitionIndex;
 use crate::wire::ErrorCode;
 pub use groups::GroupCoordinator;
-use running::{Live, Running};
 pub use transactions::TransactionCoordinator;
 
 /// What a turn comes to, now or once it is durable.
@@ -117,43 +116,6 @@ struct World {
     logs: Arc<LogManager>,
     config: BrokerConfig,
     stopping: AtomicBool,
-}
-
-/// One shard for each partition that a coordinator's topic has now; none is loaded yet.
-fn shards<L: Live>(world: &Arc<World>, beside: &L::Beside) -> Vec<Arc<Running<L>>> {
-    let count = world.metadata.image().topic(L::TOPIC).map_or(0, |topic| topic.partitions.len());
-    let shard = |index| Arc::new(Running::new(Arc::clone(world), beside.clone(), PartitionIndex(index)));
-    (0..i32::try_from(count).unwrap_or(i32::MAX)).map(shard).collect()
-}
-
-/// Begins to load what earlier brokers wrote. Needs the runtime.
-fn load_written<L: Live>(shards: &[Arc<Running<L>>]) {
-    let written: Vec<_> = shards.iter().filter(|shard| shard.is_on_disk()).map(Arc::clone).collect();
-    if !written.is_empty() {
-        tokio::spawn(async move {
-            for shard in written {
-                shard.loaded().await;
-            }
-        });
-    }
-}
-
-/// The shard where Kafka looks for a group or a transactional id.
-fn shard_of<'a, L: Live>(shards: &'a [Arc<Running<L>>], name: &str) -> Option<&'a Arc<Running<L>>> {
-    let count = i32::try_from(shards.len()).ok().filter(|count| *count > 0)?;
-    shards.get(usize::try_from(partition_of(name, count)).ok()?)
-}
-
-/// The partition of a coordinator's topic where Kafka looks for a name.
-fn partition_of(name: &str, count: i32) -> i32 {
-    // Kafka takes the hash without its sign; clearing the bit of the sign would give other partitions. The hash that has
-    // no positive is 0 to it.
-    java_hash(name).checked_abs().unwrap_or(0) % count
-}
-
-/// Java's `String.hashCode`.
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 fn steady_now() -> Steady {

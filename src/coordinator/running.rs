@@ -26,9 +26,19 @@ pub(super) trait Live: Sized + Send + 'static {
     const WHAT: &'static str;
     /// What they need beside their log.
     type Beside: Clone + Send + Sync + 'static;
+    /// The pure part.
+    type Shard;
+    /// What a turn of it gets to see and to change.
+    type Turn<'a>;
 
     /// Replays the log.
     fn load(running: &Arc<Running<Self>>, log: Arc<dyn PartitionLog>, load: u64) -> Result<Self, LoadError>;
+
+    /// Takes one turn: decides, appends, applies.
+    ///
+    /// # Errors
+    /// The log takes nothing: what the turn decided did not happen, and the shard is of no use any more.
+    fn turn<T>(&mut self, op: impl FnOnce(&mut Self::Shard, &mut Self::Turn<'_>) -> T) -> Result<Told<T>, AppendError>;
 
     /// What a restart interrupted goes on, before anybody has a turn.
     fn loaded(&mut self) -> Result<(), AppendError>;

@@ -10,6 +10,7 @@ use kafka_protocol::messages::{
     DescribeGroupsRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest, TopicName,
 };
 
+use super::shards::partition_of;
 use super::*;
 use crate::api::Reply;
 use crate::api::test_support::{TestBroker, decode, poll, text};
@@ -19,7 +20,7 @@ use crate::metadata::topic_name::CONSUMER_OFFSETS;
 use crate::storage::Durability;
 use crate::storage::faulty_disk::FaultyDisk;
 use crate::storage::partition_log::Origin;
-use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicId};
+use crate::types::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicId};
 use crate::wire::batch::Compression;
 use crate::wire::records::BatchBuilder;
 
@@ -75,23 +76,6 @@ async fn joined(broker: &TestBroker) -> String {
 async fn state(broker: &TestBroker) -> String {
     let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text("g"))]);
     broker.call(5, &request).await.groups[0].group_state.to_string()
-}
-
-#[test]
-fn groups_hash_as_in_java() {
-    assert_eq!(java_hash(""), 0);
-    assert_eq!(java_hash("abc"), 96354);
-    assert_eq!(java_hash("polygenelubricants"), i32::MIN);
-    // Java counts UTF-16 units, of which the last has two.
-    assert_eq!(java_hash("ü😀"), (252 * 31 + 0xd83d) * 31 + 0xde00);
-}
-
-#[test]
-fn a_group_is_where_kafka_looks_for_it() {
-    assert_eq!(java_hash("static-new"), -111_475_263);
-    assert_eq!([3, 50].map(|count| partition_of("static-new", count)), [0, 13]);
-    assert_eq!(partition_of("polygenelubricants", 50), 0);
-    assert_eq!(partition_of("abc", 50), 4);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::groups::GroupShard;
-use super::running::{Running, Turned};
+use super::running::{Live, Running, Turned};
+use super::shards::Shards;
 use super::transactions::TransactionShard;
 use crate::clock;
 use crate::group::shard::Shard as Groups;
@@ -32,30 +33,30 @@ pub(super) async fn run(shard: Arc<Running<GroupShard>>, load: u64) {
 }
 
 /// Takes back offsets that have expired, every `period_ms`.
-pub(super) async fn expire_offsets(shards: Vec<Arc<Running<GroupShard>>>, period_ms: i64) {
+pub(super) async fn expire_offsets(shards: Shards<GroupShard>, period_ms: i64) {
     loop {
         pause(period_ms).await;
-        for shard in &shards {
+        for shard in shards.iter() {
             let _ = shard.turn(|live| live.turn(Groups::expire_offsets));
         }
     }
 }
 
 /// Aborts transactions that are past their timeout, every `period_ms`.
-pub(super) async fn abort_timed_out(shards: Vec<Arc<Running<TransactionShard>>>, period_ms: i64) {
+pub(super) async fn abort_timed_out(shards: Shards<TransactionShard>, period_ms: i64) {
     loop {
         pause(period_ms).await;
-        for shard in &shards {
+        for shard in shards.iter() {
             let _ = shard.turn(|live| live.turn(Transactions::abort_timed_out));
         }
     }
 }
 
 /// Forgets transactional ids that have expired, every `period_ms`.
-pub(super) async fn expire_ids(shards: Vec<Arc<Running<TransactionShard>>>, period_ms: i64) {
+pub(super) async fn expire_ids(shards: Shards<TransactionShard>, period_ms: i64) {
     loop {
         pause(period_ms).await;
-        for shard in &shards {
+        for shard in shards.iter() {
             // In pieces, each of which fits in a batch.
             while let Turned::Done(Ok(told)) = shard.turn(|live| live.turn(Transactions::expire))
                 && told.result == EXPIRED_AT_ONCE

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::load::{self, LoadError};
 use super::markers::{self, Markers};
 use super::running::{Live, Running};
-use super::{GroupCoordinator, Outcome, Told, World, load_written, shard_of, shards, timers, unsettled};
+use super::shards::Shards;
+use super::{GroupCoordinator, Outcome, Told, World, timers, unsettled};
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::log::AppendError;
@@ -31,7 +32,7 @@ use crate::wire::records::BatchBuilder;
 /// The coordinator of all transactions.
 pub struct TransactionCoordinator {
     world: Arc<World>,
-    shards: Vec<Arc<Running<TransactionShard>>>,
+    shards: Shards<TransactionShard>,
     /// Writes the marks at which transactions end.
     pub markers: Markers,
 }
@@ -46,13 +47,13 @@ impl TransactionCoordinator {
     ) -> Self {
         let markers = Markers::new(Arc::clone(&metadata), Arc::clone(&logs), groups);
         let world = Arc::new(World { metadata, logs, config, stopping: AtomicBool::new(false) });
-        Self { shards: shards(&world, &markers), world, markers }
+        Self { shards: Shards::new(&world, &markers), world, markers }
     }
 
     /// Begins to load what earlier brokers wrote, so that what was decided is carried out; and to look for transactions
     /// that took too long, and for ids that nobody uses. Needs the runtime.
     pub fn start(&self) {
-        load_written(&self.shards);
+        self.shards.load_written();
         let config = &self.world.config.transactions;
         tokio::spawn(timers::abort_timed_out(self.shards.clone(), config.timeout_check_ms));
         tokio::spawn(timers::expire_ids(self.shards.clone(), config.id_expiration_check_ms));
@@ -64,10 +65,7 @@ impl TransactionCoordinator {
         T: Send + 'static,
         F: FnOnce(&mut Shard, &mut Turn<'_>) -> T + Send + 'static,
     {
-        match shard_of(&self.shards, id) {
-            Some(shard) => shard.run(|live| live.turn(op)),
-            None => Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)),
-        }
+        self.shards.run(id, op)
     }
 
     /// As [`Self::run`], for a request that may come while the transaction before is still being ended: it is tried again
@@ -78,8 +76,9 @@ impl TransactionCoordinator {
         T: Send + 'static,
         F: Fn(&mut Shard, &mut Turn<'_>) -> Result<T, ErrorCode> + Clone + Send + 'static,
     {
-        let Some(shard) = shard_of(&self.shards, id).map(Arc::clone) else {
-            return Outcome::Now(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+        let shard = match self.shards.of(id) {
+            Ok(shard) => Arc::clone(shard),
+            Err(code) => return Outcome::Now(Err(code)),
         };
         let wait_ms = u64::try_from(self.world.config.transactions.longest_wait_ms).unwrap_or(0);
         let attempt = |shard: &Arc<Running<TransactionShard>>, op: F| shard.run(|live| live.turn(op));
@@ -136,14 +135,9 @@ impl TransactionCoordinator {
     pub fn run_all<T, F>(&self, op: F) -> Vec<Outcome<T>>
     where
         T: Send + 'static,
-        F: Fn(&mut Shard, &mut Turn<'_>) -> T + Clone + Send + 'static,
+        F: FnOnce(&mut Shard, &mut Turn<'_>) -> T + Clone + Send + 'static,
     {
-        let used = self.shards.iter().filter(|shard| shard.is_on_disk());
-        used.map(|shard| {
-            let op = op.clone();
-            shard.run(|live| live.turn(op))
-        })
-        .collect()
+        self.shards.run_all(op)
     }
 }
 
@@ -160,25 +154,16 @@ impl Live for TransactionShard {
     const TOPIC: &'static str = TRANSACTION_STATE;
     const WHAT: &'static str = "transactions";
     type Beside = Markers;
+    type Shard = Shard;
+    type Turn<'a> = Turn<'a>;
 
     fn load(running: &Arc<Running<Self>>, log: Arc<dyn PartitionLog>, _load: u64) -> Result<Self, LoadError> {
         let shard = load::transactions(&running.partition(), log.as_ref())?;
         Ok(Self { world: Arc::clone(&running.world), running: Arc::downgrade(running), shard, log })
     }
 
-    fn loaded(&mut self) -> Result<(), AppendError> {
-        self.turn(|shard, turn| shard.loaded(turn)).map(drop)
-    }
-
-    fn started(running: &Arc<Running<Self>>, _load: u64) {
-        // Who waits for the end of a transaction asks again.
-        running.happened.notify_waiters();
-    }
-}
-
-impl TransactionShard {
-    /// Decides, appends, applies; what was decided is carried out once it is durable.
-    pub(super) fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> Result<Told<T>, AppendError> {
+    /// What was decided is carried out once it is durable.
+    fn turn<T>(&mut self, op: impl FnOnce(&mut Shard, &mut Turn<'_>) -> T) -> Result<Told<T>, AppendError> {
         let now = clock::now();
         let metadata = &self.world.metadata;
         let version = TransactionVersion(metadata.image().feature(TRANSACTION_VERSION));
@@ -204,6 +189,17 @@ impl TransactionShard {
         Ok(Told { result, durable })
     }
 
+    fn loaded(&mut self) -> Result<(), AppendError> {
+        self.turn(|shard, turn| shard.loaded(turn)).map(drop)
+    }
+
+    fn started(running: &Arc<Running<Self>>, _load: u64) {
+        // Who waits for the end of a transaction asks again.
+        running.happened.notify_waiters();
+    }
+}
+
+impl TransactionShard {
     fn append(&self, records: &[Record], version: TransactionVersion, now: TimestampMs) -> Result<(), AppendError> {
         let mut batch = BatchBuilder::new();
         for record in records {

@@ -201,7 +201,7 @@ fn after_a_kill_only_headers_are_read_and_after_a_loss_of_power_everything() {
     assert!(log.append(idempotent(&[&value], 5, 0, 99), CLIENT, TimestampMs(1)).unwrap().duplicate);
     drop((log, manager));
 
-    file.sync_data().unwrap();
+    killed.open(&log_file("t")).unwrap().sync_data().unwrap();
     killed.sync_dir(Path::new("/data/t-0")).unwrap();
     killed.sync_dir(Path::new("/data")).unwrap();
     killed.sync_dir(Path::new("/")).unwrap();
@@ -320,9 +320,10 @@ fn a_torn_tail_is_cut() {
     client.run(log.as_ref(), 2, 1).unwrap();
     let size = log.size();
     drop((log, manager));
+    let disk = disk.restart();
     let file = disk.open(&log_file("t")).unwrap();
     file.write_all_at(&client.batch().0[..70], size).unwrap();
-    let manager = open(&disk.restart()).unwrap();
+    let manager = open(&disk).unwrap();
     let log = create(&manager, "t", LogConfig::default()).unwrap();
     client.check(log.as_ref());
     assert_eq!((log.size(), file.len().unwrap()), (size, size));
