@@ -95,7 +95,7 @@ async fn nobody_is_told_of_a_commit_that_is_not_on_the_disk() {
     let broker = TestBroker::open(FaultyDisk::new(), Durability::Fsync);
     broker.create("t", 1).await;
     assert_eq!(commits(&broker, 5).await, 0);
-    let busy = broker.disk.hold_syncs();
+    let busy = broker.disk.hold_syncs("");
     let Reply::Later(mut commit) = broker.start(9, &commit(6)) else { panic!("told at once") };
     let Reply::Later(mut fetch) = broker.start(9, &fetch()) else { panic!("told at once") };
     assert!(matches!(poll(&mut commit), Poll::Pending));

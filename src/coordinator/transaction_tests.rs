@@ -1,9 +1,10 @@
 //! Transactions as clients see them, without a network: random histories of several producers against a model that knows
 //! of nothing but what each request was answered.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -20,6 +21,7 @@ use kafka_protocol::messages::{
 use proptest::prelude::*;
 
 use crate::api::test_support::{TestBroker, text};
+use crate::metadata::topic_name::TRANSACTION_STATE;
 use crate::storage::Durability;
 use crate::storage::faulty_disk::FaultyDisk;
 use crate::txn::shard::Filter;
@@ -229,13 +231,9 @@ impl World {
         }
     }
 
-    async fn end_txn(&self, client: &Client, (producer, epoch, commit): (i64, i16, bool)) -> (i16, i64, i16) {
-        let request = EndTxnRequest::default()
-            .with_transactional_id(TransactionalId(text(&client.id)))
-            .with_producer_id(producer.into())
-            .with_producer_epoch(epoch)
-            .with_committed(commit);
-        let response = self.broker.call(if client.kip_890 { 5 } else { 4 }, &request).await;
+    async fn end_txn(&self, client: &Client, asked: (i64, i16, bool)) -> (i16, i64, i16) {
+        let (version, request) = end_request(client, asked);
+        let response = self.broker.call(version, &request).await;
         (response.error_code, response.producer_id.0, response.producer_epoch)
     }
 
@@ -274,6 +272,30 @@ impl World {
         }
     }
 
+    /// A client asks for the end, and the broker is gone before the decision is on the disk, whatever else is by then.
+    async fn end_unheard(&self, slot: usize, commit: bool) {
+        let Some(client) = self.clients.get(&slot).and_then(|runs| runs.last()) else { return };
+        let (version, request) = end_request(client, (client.producer, client.epoch, commit));
+        let _unheard = self.broker.start(version, &request);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What came of it is what the next broker knows. The client is gone too: what is still open is aborted.
+    async fn succeed(&mut self, slot: usize) {
+        let Some(client) = self.client(slot, 0).cloned() else { return };
+        let id = client.id.clone();
+        let state = self.broker.broker.transactions.run(&client.id, move |shard, _| shard.get(&id).unwrap().state);
+        let decided = state.wait().await.unwrap().commits();
+        if let (Some(open), Some(commits)) = (client.open, decided) {
+            let end = &mut self.transactions[open].end;
+            *end = if *end == End::Open && commits { End::Committed } else { End::Aborted };
+            self.client(slot, 0).unwrap().open = None;
+        }
+        self.init(slot, client.kip_890).await;
+    }
+
     fn holds(&self, slot: usize, back: usize) -> bool {
         back == 0 && self.clients.contains_key(&slot)
     }
@@ -295,17 +317,18 @@ impl World {
         }
     }
 
-    /// kill -9, between two requests; or a loss of power.
-    fn restart(&mut self, power: Option<u64>) {
+    /// kill -9, between two requests; or a loss of power. What is left of the broker before ends when it is dropped, and
+    /// waits for its flushes then.
+    fn restart(&mut self, power: Option<u64>) -> TestBroker {
         let disk = match power {
             Some(seed) => self.broker.disk.lose_power(seed),
             None => self.broker.disk.restart(),
         };
-        self.broker = TestBroker::open(disk, Durability::Fsync);
+        std::mem::replace(&mut self.broker, TestBroker::open(disk, Durability::Fsync))
     }
 
     /// Waits until all that is decided is carried out.
-    async fn settle(&mut self) {
+    async fn settle(&self) {
         loop {
             let states = Some([State::PrepareCommit.name().to_owned(), State::PrepareAbort.name().to_owned()].into());
             let filter = Filter { producers: [].into(), states, longer_than_ms: -1 };
@@ -388,6 +411,15 @@ impl World {
     }
 }
 
+fn end_request(client: &Client, (producer, epoch, commit): (i64, i16, bool)) -> (i16, EndTxnRequest) {
+    let request = EndTxnRequest::default()
+        .with_transactional_id(TransactionalId(text(&client.id)))
+        .with_producer_id(producer.into())
+        .with_producer_epoch(epoch)
+        .with_committed(commit);
+    (if client.kip_890 { 5 } else { 4 }, request)
+}
+
 /// Takes out of batches what a consumer takes out of them; returns where the next batch begins.
 fn filter(batches: &[u8], aborted: Vec<(i64, i64)>, values: &mut Vec<(i64, String)>) -> i64 {
     let (mut rest, mut next) = (batches, 0);
@@ -421,12 +453,39 @@ fn filter(batches: &[u8], aborted: Vec<(i64, i64)>, values: &mut Vec<(i64, Strin
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Step {
-    Init { slot: usize, kip_890: bool },
-    Produce { slot: usize, back: usize, partition: usize, adds: bool },
-    Duplicate { slot: usize, back: usize },
-    Offset { slot: usize, back: usize },
-    End { slot: usize, back: usize, commit: bool },
-    EndAgain { slot: usize, back: usize },
+    Init {
+        slot: usize,
+        kip_890: bool,
+    },
+    Produce {
+        slot: usize,
+        back: usize,
+        partition: usize,
+        adds: bool,
+    },
+    Duplicate {
+        slot: usize,
+        back: usize,
+    },
+    Offset {
+        slot: usize,
+        back: usize,
+    },
+    End {
+        slot: usize,
+        back: usize,
+        commit: bool,
+    },
+    EndAgain {
+        slot: usize,
+        back: usize,
+    },
+    /// The decision is not flushed before the broker is killed, or loses power; the client as well.
+    EndUnheard {
+        slot: usize,
+        commit: bool,
+        power: Option<u64>,
+    },
     TimeOut,
     Restart,
     PowerLoss(u64),
@@ -444,6 +503,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0_usize..3, back()).prop_map(|(slot, back)| Step::Offset { slot, back }),
         8 => (0_usize..3, back(), any::<bool>()).prop_map(|(slot, back, commit)| Step::End { slot, back, commit }),
         2 => (0_usize..3, back()).prop_map(|(slot, back)| Step::EndAgain { slot, back }),
+        2 => (0_usize..3, any::<bool>(), prop::option::weighted(0.8, any::<u64>()))
+            .prop_map(|(slot, commit, power)| Step::EndUnheard { slot, commit, power }),
         1 => Just(Step::TimeOut),
         1 => Just(Step::Restart),
         1 => any::<u64>().prop_map(Step::PowerLoss),
@@ -462,7 +523,7 @@ impl World {
             Step::EndAgain { slot, back } => self.end_again(slot, back).await,
             Step::TimeOut => self.time_out().await,
             Step::Check => self.check(false).await,
-            Step::Restart | Step::PowerLoss(_) => {}
+            Step::Restart | Step::PowerLoss(_) | Step::EndUnheard { .. } => {}
         }
     }
 
@@ -482,28 +543,45 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Nothing of this takes long.
+fn block_on<T>(process: &tokio::runtime::Runtime, wanted: impl Future<Output = T>) -> T {
+    let wanted = async { tokio::time::timeout(Duration::from_secs(30), wanted).await };
+    process.block_on(wanted).expect("somebody waits in vain")
+}
+
 fn run(steps: Vec<Step>) {
     let mut process = runtime();
     let mut world = process.block_on(World::new());
     let begin = [0, 1, 2].map(|slot| Step::Init { slot, kip_890: slot > 0 });
     for step in begin.into_iter().chain(steps) {
-        let power = match step {
-            Step::Restart => None,
-            Step::PowerLoss(seed) => Some(seed),
+        let (power, unheard) = match step {
+            Step::Restart => (None, None),
+            Step::PowerLoss(seed) => (Some(seed), None),
+            Step::EndUnheard { slot, commit, power } => (power, Some((slot, commit))),
             step => {
-                process.block_on(world.take(step));
+                block_on(&process, world.take(step));
                 continue;
             }
         };
+        let disk = world.broker.disk.clone();
+        let flushes = unheard.map(|_| disk.hold_syncs(TRANSACTION_STATE));
+        if let Some((slot, commit)) = unheard {
+            process.block_on(world.end_unheard(slot, commit));
+        }
         // Whatever the broker was about to do ends with its process.
-        process = runtime();
-        process.block_on(async { world.restart(power) });
+        std::mem::replace(&mut process, runtime()).shutdown_background();
+        let before = process.block_on(async { world.restart(power) });
+        drop(flushes);
+        drop(before);
+        if let Some((slot, _)) = unheard {
+            block_on(&process, world.succeed(slot));
+        }
     }
-    process.block_on(world.finish());
+    block_on(&process, world.finish());
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_time: 60_000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_committed_is_read_once_and_nothing_else(steps in proptest::collection::vec(step(), 1..80)) {

@@ -384,7 +384,7 @@ fn one_flush_answers_many() {
     let log = create(&manager, "t", LogConfig::default()).unwrap();
     wait(log.durable(log.append(plain(&["x"], 1), CLIENT, TimestampMs(1)).unwrap().last_offset)).unwrap();
     let before = disk.syncs();
-    let busy = disk.hold_syncs();
+    let busy = disk.hold_syncs("");
     let waits: Vec<_> = (0..200)
         .map(|_| log.durable(log.append(plain(&["x"], 1), CLIENT, TimestampMs(1)).unwrap().last_offset))
         .collect();

@@ -17,8 +17,8 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk {
     world: Arc<Mutex<World>>,
-    /// Flushes of files wait for it.
-    gate: Arc<Mutex<()>>,
+    /// Flushes of files whose path contains the first wait for the second.
+    gate: Arc<(Mutex<String>, Mutex<()>)>,
     counters: Arc<Counters>,
 }
 
@@ -100,9 +100,10 @@ impl FaultyDisk {
         self.world.lock().faults.failing_creations = part.map(str::to_owned);
     }
 
-    /// No flush of a file goes ahead while this is held.
-    pub fn hold_syncs(&self) -> MutexGuard<'_, ()> {
-        self.gate.lock()
+    /// No flush of a file whose path contains `part` goes ahead while this is held.
+    pub fn hold_syncs(&self, part: &str) -> MutexGuard<'_, ()> {
+        part.clone_into(&mut self.gate.0.lock());
+        self.gate.1.lock()
     }
 
     /// Lets `changes` more changes pass, then everything fails, reads as well.
@@ -466,7 +467,8 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let _open = self.disk.gate.lock();
+        let is_held = self.path.to_string_lossy().contains(self.disk.gate.0.lock().as_str());
+        let _open = is_held.then(|| self.disk.gate.1.lock());
         let mut world = self.disk.world.lock();
         world.change()?;
         self.disk.counters.syncs.fetch_add(1, Ordering::Relaxed);

@@ -476,7 +476,7 @@ fn a_marker_that_readers_do_not_see_decides_nothing() {
     let history = History { ops: vec![write, Op::End { producer: 1, commit: true }] };
     history.append(log.as_ref(), 0).unwrap();
     let watcher = Arc::new(tokio::sync::Notify::new());
-    let gate = disk.hold_syncs();
+    let gate = disk.hold_syncs("");
     let (batch, origin) = history.batch(log.as_ref(), 1).unwrap();
     log.append(batch, origin, TimestampMs(1)).unwrap();
     let offsets = log.offsets();
