@@ -5,6 +5,7 @@ pub mod broker;
 pub mod kafka;
 pub mod probe;
 pub mod process;
+pub mod topics;
 
 pub use broker::{Broker, Durability, Program, Settings};
 pub use kafka::Kafka;

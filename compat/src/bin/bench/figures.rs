@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ottla_compat::{Broker, Durability, Program, Settings, probe};
+use ottla_compat::{Broker, Durability, Program, Settings, probe, topics};
 
 use crate::first;
 use crate::groups::{self, CoordinatorOf, Protocol};
@@ -185,13 +185,13 @@ impl Run<'_> {
                 }
                 if !warm {
                     (self.progress)("warm-up");
-                    load::create_topic(&bootstrap, "warm-up", 1)?;
+                    topics::create(&bootstrap, &["warm-up"], 1)?;
                     self.performance.produce(&bootstrap, "warm-up", 1024, count / 5)?;
                     self.performance.consume(&bootstrap, "warm-up", 1, count / 5)?;
                     warm = true;
                 }
                 let topic = format!("produce-{bytes}-{partitions}");
-                load::create_topic(&bootstrap, &topic, partitions)?;
+                topics::create(&bootstrap, &[&topic], partitions)?;
                 self.figure(broker, values, &produce_name(size, partitions), bytes * count, || {
                     self.performance.produce(&bootstrap, &topic, bytes, count)
                 })?;
@@ -233,7 +233,7 @@ impl Run<'_> {
             }
             (self.progress)(&self.name(&name));
             let topic = format!("latency-{per_second}");
-            load::create_topic(&broker.bootstrap(), &topic, 1)?;
+            topics::create(&broker.bootstrap(), &[&topic], 1)?;
             let times = load::latency(&broker.bootstrap(), &topic, per_second, self.scale.latency)?;
             values.push((format!("{} p50", self.name(&name)), times.value_at_quantile(0.5) as f64));
             values.push((format!("{} p99", self.name(&name)), times.value_at_quantile(0.99) as f64));
@@ -246,7 +246,7 @@ impl Run<'_> {
             return Ok(());
         }
         let address = broker.address();
-        load::create_topic(&broker.bootstrap(), GROUPS_TOPIC, GROUPS_PARTITIONS)?;
+        topics::create(&broker.bootstrap(), &[GROUPS_TOPIC], GROUPS_PARTITIONS)?;
         groups::wait_for_coordinator(address, CoordinatorOf::Groups)?;
         let partitions = usize::try_from(GROUPS_PARTITIONS).unwrap_or(0);
         let rebalance = |protocol, members| groups::rebalance(address, protocol, members, GROUPS_TOPIC, partitions);
@@ -270,7 +270,7 @@ impl Run<'_> {
             commits,
         ] = GROUPS;
         let bootstrap = broker.bootstrap();
-        load::create_topic(&bootstrap, "first-record", 1)?;
+        topics::create(&bootstrap, &["first-record"], 1)?;
         let first = |protocol| load::first_record(&bootstrap, "first-record", protocol, protocol);
         load::produce_one(&bootstrap, "first-record")?;
         let raw = |protocol, group| new_group::first_record(address, "first-record", group, protocol);
@@ -293,7 +293,7 @@ impl Run<'_> {
         for (number, &(name, protocol, count, commits_offsets)) in kinds.enumerate() {
             (self.progress)(&self.name(name));
             let topic = format!("transactions-{number}");
-            load::create_topic(&bootstrap, &topic, TRANSACTIONS_PARTITIONS.into())?;
+            topics::create(&bootstrap, &[&topic], TRANSACTIONS_PARTITIONS.into())?;
             groups::wait_for_coordinator(address, CoordinatorOf::Groups)?;
             groups::wait_for_coordinator(address, CoordinatorOf::Transactions)?;
             let producers = Producers { protocol, count, commits_offsets, topic, partitions: TRANSACTIONS_PARTITIONS };
@@ -309,7 +309,7 @@ impl Run<'_> {
         if self.wants_transactions(LIBRDKAFKA_TRANSACTIONS) {
             (self.progress)(&self.name(LIBRDKAFKA_TRANSACTIONS));
             let topic = "transactions-librdkafka";
-            load::create_topic(&bootstrap, topic, 1)?;
+            topics::create(&bootstrap, &[topic], 1)?;
             let (measured, committed) = load::transactions(&bootstrap, topic, during)?;
             transactions::expect_readable(address, topic, 1, committed)?;
             let figure = self.name(&per_second(LIBRDKAFKA_TRANSACTIONS));
@@ -331,7 +331,7 @@ impl Run<'_> {
             }
             (self.progress)(&self.name(name));
             let topic = format!("killed-{records}");
-            load::create_topic(&broker.bootstrap(), &topic, 1)?;
+            topics::create(&broker.bootstrap(), &[&topic], 1)?;
             self.performance.produce(&broker.bootstrap(), &topic, 1024, records)?;
             broker.kill()?;
             let started = std::time::Instant::now();

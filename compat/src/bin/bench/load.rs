@@ -5,8 +5,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
@@ -23,19 +21,6 @@ fn client(bootstrap: &str) -> ClientConfig {
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::other(error)
-}
-
-/// Creates a topic.
-pub fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> io::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().map_err(other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-    let results = runtime.block_on(admin.create_topics([&topic], &options)).map_err(other)?;
-    match results.into_iter().next() {
-        Some(Err((name, code))) => Err(other(format!("{name}: {code}"))),
-        _ => Ok(()),
-    }
 }
 
 /// Of all partitions, from their beginnings.

@@ -13,10 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ottla_compat::{Broker, Kafka, Process, Program, Settings};
+use ottla_compat::{Broker, Kafka, Process, Program, Settings, topics};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use events::{Partitions, Progress};
@@ -66,7 +64,7 @@ fn crash(binary: &Path, name: &str, options: &[&str], rounds: i64) -> io::Result
         .set("group.consumer.min.heartbeat.interval.ms", "1000")
         .set("group.consumer.heartbeat.interval.ms", "1000");
     let mut broker = Broker::start(Program::Ottla(binary.to_owned()), settings)?;
-    create_topic(&broker.bootstrap(), name)?;
+    topics::create(&broker.bootstrap(), &[name], PARTITIONS)?;
     let folder = tempfile::tempdir()?;
     let mut group = Group { kafka, options, name, folder: folder.path().to_owned(), consumers: Vec::new() };
     group.add(&broker.bootstrap())?;
@@ -166,18 +164,6 @@ impl Group<'_> {
             // tidy: may sleep: nothing tells when another process has written to a file
             std::thread::sleep(Duration::from_millis(100));
         }
-    }
-}
-
-fn create_topic(bootstrap: &str, name: &str) -> io::Result<()> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", bootstrap).create().map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
-    let created = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).map_err(io::Error::other)?;
-    match created.into_iter().next() {
-        Some(Err((name, code))) => Err(io::Error::other(format!("{name}: {code}"))),
-        _ => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use ottla_compat::{Broker, Kafka};
 use crate::application::{Application, Fault, check_numbers};
 use crate::input::Input;
 use crate::instances::{COUNT, Instances};
-use crate::topics::{self, Isolation, PATIENCE, Reader, read_all, wait_until_none};
+use crate::topics::{self, Isolation, PARTITIONS, PATIENCE, Reader, read_all, wait_until_none};
 
 /// How a check is made.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +42,8 @@ const DISTURBANCES: [Disturbance; 3] = [Disturbance::InstanceAndBroker, Disturba
 /// Runs it and compares the output with the input.
 pub fn run(plan: Plan<'_>, application: &dyn Application, broker: &mut Broker) -> io::Result<String> {
     let bootstrap = broker.bootstrap();
-    topics::create(&bootstrap, application.inputs())?;
-    topics::create(&bootstrap, &[application.output()])?;
+    ottla_compat::topics::create(&bootstrap, application.inputs(), PARTITIONS)?;
+    ottla_compat::topics::create(&bootstrap, &[application.output()], PARTITIONS)?;
     let mut folder = tempfile::tempdir()?;
     let input = Input::default();
     let result = thread::scope(|scope| {

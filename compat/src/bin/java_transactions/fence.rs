@@ -54,7 +54,7 @@ const EXPECTED_OF_VERSION_1: [(&str, &str); 2] = [
 /// Runs it and compares what it printed, and what it left in its topic.
 pub fn run(kafka: &Kafka, broker: &Broker, version: u8, is_weakened: bool) -> io::Result<String> {
     let bootstrap = broker.bootstrap();
-    topics::create(&bootstrap, &["fenced"])?;
+    ottla_compat::topics::create(&bootstrap, &["fenced"], topics::PARTITIONS)?;
     let second = if is_weakened { "other" } else { "same" };
     let told = kafka::run(kafka.short_lived("96M", "Fence").args([&bootstrap, second]))?;
     let told: Vec<&str> = told.lines().filter(|line| line.starts_with("open-") || line.starts_with("idle-")).collect();

@@ -33,7 +33,7 @@ const USAGE: &str = "usage: java_transactions [OPTION...]
   --seed N               what is drawn at random follows from it (a new one)
   --only CHECK           one of fence, copies, words, balances
   --weaken WHAT          instances: with at_least_once, offsets beside the transaction, or another transactional id;
-                         reader: with read_uncommitted. The checks have to fail then";
+                         reader: with read_uncommitted. The checks have to fail then (fence has no reader to weaken)";
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {

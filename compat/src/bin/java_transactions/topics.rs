@@ -1,11 +1,9 @@
-//! Topics as the driver sees them, by librdkafka: created, read, and compared with what a group has committed.
+//! Topics as the driver sees them, by librdkafka: read, and compared with what a group has committed.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -20,18 +18,6 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a question to a broker that is up may take.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// Creates topics with [`PARTITIONS`] partitions.
-pub fn create(bootstrap: &str, names: &[&str]) -> io::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = client(bootstrap).create().map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let topics: Vec<_> = names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-    let created = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).map_err(io::Error::other)?;
-    for result in created {
-        result.map_err(|(name, code)| io::Error::other(format!("{name}: {code}")))?;
-    }
-    Ok(())
-}
 
 /// What a reader may see of transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
