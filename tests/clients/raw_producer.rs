@@ -77,6 +77,11 @@ pub struct RawProducer {
 impl RawProducer {
     /// Takes the id over. What its holder left open is aborted before this returns.
     pub fn init(bootstrap: &str, id: &str, protocol: Protocol) -> io::Result<Self> {
+        Self::init_for(bootstrap, id, protocol, 30_000)
+    }
+
+    /// The same, with transactions that may take so long.
+    pub fn init_for(bootstrap: &str, id: &str, protocol: Protocol, timeout_ms: i32) -> io::Result<Self> {
         const TRANSACTION: i8 = 1;
         let mut connection = Connection::try_open(bootstrap)?;
         // Kafka's broker makes the coordinator's topic when it is asked where the coordinator is.
@@ -84,7 +89,7 @@ impl RawProducer {
         connection.try_call(4, &find)?;
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(text(id))))
-            .with_transaction_timeout_ms(30_000);
+            .with_transaction_timeout_ms(timeout_ms);
         let response = loop {
             let response = connection.try_call(4, &request)?;
             match response.error_code {

@@ -87,6 +87,29 @@ fn a_write_to_a_partition_that_was_not_added_is_refused() {
     assert_eq!(values(&bootstrap, &topic, 1, Uncommitted), [] as [&str; 0]);
 }
 
+/// With an epoch for each transaction the abort by the broker is one of those that the producer may ask for.
+#[test]
+fn a_producer_that_took_too_long_cannot_commit_and_may_abort_with_kip_890() {
+    let settings = Settings::default().set("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100");
+    let broker = own_broker(settings);
+    let bootstrap = broker.bootstrap();
+    let topic = topic(&bootstrap, "late", 1, &[]);
+    let committed = reader(&bootstrap, &topic, 0, Offset::Beginning, Committed);
+    for (protocol, code) in [(Classic, PRODUCER_FENCED), (Kip890, INVALID_TXN_STATE)] {
+        let mut slow = RawProducer::init_for(&bootstrap, &fresh("slow"), protocol, 500).unwrap();
+        assert_eq!(slow.produce(&topic, 0, &values_of(&["slow"])).unwrap(), NONE);
+        let mut quick = RawProducer::init(&bootstrap, &fresh("quick"), Kip890).unwrap();
+        assert_eq!(quick.produce(&topic, 0, &values_of(&["quick"])).unwrap(), NONE);
+        assert_eq!(quick.end(true).unwrap(), NONE);
+        // It can be read when the broker has aborted what came before it.
+        assert_eq!(value_of(committed.next().2), "quick");
+        assert_eq!(slow.end(true).unwrap(), code, "{protocol:?}");
+        assert_eq!(slow.write(12, &topic, 0, &values_of(&["late"])).unwrap(), INVALID_PRODUCER_EPOCH, "{protocol:?}");
+        let aborted = if protocol == Classic { PRODUCER_FENCED } else { NONE };
+        assert_eq!(slow.end(false).unwrap(), aborted, "{protocol:?}");
+    }
+}
+
 /// `transaction.partition.verification.enable`: Kafka takes the older protocol at its word where it is off.
 #[test]
 fn what_was_not_added_is_taken_where_nothing_is_verified() {
