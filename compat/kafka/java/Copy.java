@@ -15,6 +15,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.ApplicationRecoverableException;
+import org.apache.kafka.common.errors.InvalidTxnStateException;
 import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -45,8 +46,9 @@ public final class Copy {
         int status = 0;
         try {
             copy.run();
-        } catch (ApplicationRecoverableException error) {
-            // Another has its transactional id, so that this producer can do nothing more; a new one can.
+        } catch (ApplicationRecoverableException | InvalidTxnStateException error) {
+            // Another has its transactional id, or the broker has aborted what took too long and was to be committed:
+            // this producer can do nothing more, a new one can.
             Told.error("fatal", error);
             status = 3;
         } catch (KafkaException error) {
@@ -90,7 +92,7 @@ public final class Copy {
                 consumer.commitSync(ends(records));
             }
             untilInTime(producer::commitTransaction);
-        } catch (ApplicationRecoverableException error) {
+        } catch (ApplicationRecoverableException | InvalidTxnStateException error) {
             throw error;
         } catch (KafkaException error) {
             Told.error("aborted", error);
