@@ -120,6 +120,8 @@ fn a_static_member_comes_back_to_what_it_had() {
         let topic = topic(&bootstrap, "static", 4, &[]);
         let group = Group::new(&bootstrap, "static");
         let first = group.join(kind, &[&topic], &[("group.instance.id", "one")]);
+        // Whoever comes second is given its partitions last: one that has to give some up is told of that once more later.
+        group.wait_until_held(&topic, 4, 1);
         let second = group.join(kind, &[&topic], &[("group.instance.id", "two")]);
         group.wait_until_held(&topic, 4, 2);
         let (had, other) = (first.seen().holds, second.seen());
