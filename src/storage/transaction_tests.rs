@@ -468,6 +468,29 @@ fn a_reader_is_told_in_order_of_the_markers_and_no_more_than_it_reads() {
     assert_eq!(of(6, 6), []);
 }
 
+/// Rule 14: the end of an aborted transaction is noted with the segment of its marker, its records lie in one before.
+#[test]
+fn an_abort_at_a_segment_boundary_is_told_to_readers_of_the_segment_before() {
+    let disk = FaultyDisk::new();
+    let (_manager, log) = open(&disk, Durability::Fsync).unwrap();
+    let mut history = History { ops: vec![Op::Write { producer: Some(1), records: 1 }] };
+    let append = |history: &mut History, op| {
+        history.ops.push(op);
+        history.append(log.as_ref(), history.ops.len() - 1).unwrap();
+    };
+    history.append(log.as_ref(), 0).unwrap();
+    while files(&disk, ".log").len() < 2 {
+        append(&mut history, Op::Write { producer: None, records: 1 });
+    }
+    append(&mut history, Op::End { producer: 1, commit: false });
+    let told = |log: &dyn PartitionLog| log.aborted_transactions(Offset(0), Offset(1)).unwrap();
+    let aborted = [AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(0) }];
+    assert_eq!(told(log.as_ref()), aborted);
+    history.check(log.as_ref(), history.ops.len(), 1);
+    let (_manager, log) = open(&disk.restart(), Durability::Fsync).unwrap();
+    assert_eq!(told(log.as_ref()), aborted);
+}
+
 #[test]
 fn a_marker_that_readers_do_not_see_decides_nothing() {
     let disk = FaultyDisk::new();

@@ -213,11 +213,30 @@ fn a_transaction_that_uses_the_last_epoch_up_ends_with_another_producer_id() {
     assert_eq!(world.add(producer(102, 1), 0), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     let endings = world.finish();
     assert_eq!((endings[0].producer, endings[0].epoch), producer(101, i16::MAX));
-    // The answer was lost: zombie requests of the old id are told from a retry by the epoch.
+    // The answer was lost.
     assert_eq!(world.end(last, true), Ok(next));
-    assert_eq!(world.end(producer(101, i16::MAX - 2), true), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
-    assert_eq!(world.add(last, 0), Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING));
     assert_eq!(world.add(next, 0), Ok(()));
+}
+
+#[test]
+fn a_zombie_gets_nowhere_once_its_producer_id_was_rotated() {
+    let mut world = World::new(KIP_890);
+    let last = world.exhaust();
+    world.add(last, 0).unwrap();
+    let next = world.end(last, true).unwrap();
+    world.finish();
+    let before = producer(101, i16::MAX - 2);
+    let nowhere = Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+    assert_eq!(world.end(before, true), nowhere, "a retry has the last epoch");
+    world.add(next, 0).unwrap();
+    for zombie in [before, last, producer(101, i16::MAX)] {
+        assert_eq!(world.add(zombie, 1).map(|()| zombie), nowhere);
+        assert_eq!(world.init(Some(before)), Err(ErrorCode::PRODUCER_FENCED));
+        for commit in [true, false] {
+            assert!(world.end(zombie, commit).is_err());
+        }
+    }
+    assert_eq!(world.state(), "Ongoing", "nobody has ended the transaction of the next one");
 }
 
 #[test]
