@@ -453,39 +453,13 @@ fn filter(batches: &[u8], aborted: Vec<(i64, i64)>, values: &mut Vec<(i64, Strin
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Step {
-    Init {
-        slot: usize,
-        kip_890: bool,
-    },
-    Produce {
-        slot: usize,
-        back: usize,
-        partition: usize,
-        adds: bool,
-    },
-    Duplicate {
-        slot: usize,
-        back: usize,
-    },
-    Offset {
-        slot: usize,
-        back: usize,
-    },
-    End {
-        slot: usize,
-        back: usize,
-        commit: bool,
-    },
-    EndAgain {
-        slot: usize,
-        back: usize,
-    },
-    /// The decision is not flushed before the broker is killed, or loses power; the client as well.
-    EndUnheard {
-        slot: usize,
-        commit: bool,
-        power: Option<u64>,
-    },
+    Init { slot: usize, kip_890: bool },
+    Produce { slot: usize, back: usize, partition: usize, adds: bool },
+    Duplicate { slot: usize, back: usize },
+    Offset { slot: usize, back: usize },
+    End { slot: usize, back: usize, commit: bool },
+    EndAgain { slot: usize, back: usize },
+    EndUnheard { slot: usize, commit: bool, power: Option<u64> },
     TimeOut,
     Restart,
     PowerLoss(u64),

@@ -107,9 +107,12 @@ impl TransactionCoordinator {
     /// Whether [`Self::take_part`] has to be asked: always where it adds the partitions, else unless
     /// `transaction.partition.verification.enable` says that it need not.
     pub fn has_to_be_asked(&self, adds: bool) -> bool {
+        if adds {
+            return true;
+        }
         let image = self.world.metadata.image();
         let config = &self.world.config;
-        adds || config.verifies_transactions(decide::dynamic(&image, config.node_id))
+        config.verifies_transactions(decide::dynamic(&image, config.node_id))
     }
 
     /// A producer is about to write its first records of a transaction to partitions (rule 11): they are added to the

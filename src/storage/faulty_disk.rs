@@ -17,9 +17,15 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug, Default)]
 pub struct FaultyDisk {
     world: Arc<Mutex<World>>,
-    /// Flushes of files whose path contains the first wait for the second.
-    gate: Arc<(Mutex<String>, Mutex<()>)>,
+    gate: Arc<Gate>,
     counters: Arc<Counters>,
+}
+
+/// Flushes of files whose path contains `part` wait while it is closed.
+#[derive(Debug, Default)]
+struct Gate {
+    part: Mutex<String>,
+    closed: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -102,8 +108,8 @@ impl FaultyDisk {
 
     /// No flush of a file whose path contains `part` goes ahead while this is held.
     pub fn hold_syncs(&self, part: &str) -> MutexGuard<'_, ()> {
-        part.clone_into(&mut self.gate.0.lock());
-        self.gate.1.lock()
+        part.clone_into(&mut self.gate.part.lock());
+        self.gate.closed.lock()
     }
 
     /// Lets `changes` more changes pass, then everything fails, reads as well.
@@ -467,8 +473,8 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let is_held = self.path.to_string_lossy().contains(self.disk.gate.0.lock().as_str());
-        let _open = is_held.then(|| self.disk.gate.1.lock());
+        let is_held = self.path.to_string_lossy().contains(self.disk.gate.part.lock().as_str());
+        let _open = is_held.then(|| self.disk.gate.closed.lock());
         let mut world = self.disk.world.lock();
         world.change()?;
         self.disk.counters.syncs.fetch_add(1, Ordering::Relaxed);
